@@ -1,0 +1,31 @@
+# make run          start everything in the foreground; LAN=1 also for phones on this network (HTTPS, QR code)
+# make test         the tests, in a few minutes
+# make test-system  slow, privileged and browser-heavy tests
+# Each does all of its own set-up.
+
+.PHONY: run test test-system lint setup clean
+
+PYTHON_BIN := .venv/bin
+
+run:
+	@.ci/setup
+	@exec $(PYTHON_BIN)/relayctl run $(if $(LAN),--lan) $(ARGS)
+
+lint:
+	@.ci/setup
+	$(PYTHON_BIN)/ruff check .
+	$(PYTHON_BIN)/ruff format --check .
+	$(PYTHON_BIN)/mypy
+
+test:
+	@.ci/setup system
+	@$(MAKE) --no-print-directory lint
+	$(PYTHON_BIN)/pytest -m "not system" -n 2 --dist loadscope $(ARGS)
+
+test-system:
+	@.ci/setup system
+	$(PYTHON_BIN)/pytest -m system -rs $(ARGS)
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find shm relayd transceiverd -name '*.c' -o -name '*.so' | xargs rm -f
