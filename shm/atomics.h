@@ -49,6 +49,14 @@ static inline uint64_t load_relaxed_u64(const uint64_t *word) {
 static inline uint32_t load_relaxed_u32(const uint32_t *word) {
     return atomic_load_explicit((const _Atomic uint32_t *)word, memory_order_relaxed);
 }
+/* For the sizes inside a record: ordered by the acquire of `tail`, but read exactly once, because a peer gone mad may
+ * change them between the check and the use. */
+static inline uint16_t load_relaxed_u16(const uint16_t *word) {
+    return atomic_load_explicit((const _Atomic uint16_t *)word, memory_order_relaxed);
+}
+static inline uint8_t load_relaxed_u8(const uint8_t *word) {
+    return atomic_load_explicit((const _Atomic uint8_t *)word, memory_order_relaxed);
+}
 /* PARTNER: load_relaxed_*. Order does not matter: counters, heartbeats, cursors that only a successor reads. */
 static inline void store_relaxed_u64(uint64_t *word, uint64_t value) {
     RINGLINE_FAULT_POINT();
@@ -74,5 +82,10 @@ static inline void fence_full(void) { atomic_thread_fence(memory_order_seq_cst);
  * programming language memory models?", MSPC 2012). */
 static inline void fence_acquire(void) { atomic_thread_fence(memory_order_acquire); }
 static inline void fence_release(void) { atomic_thread_fence(memory_order_release); }
+
+/* PARTNER: the kernel, which ends a process between two of its instructions. A successor sees every store of the
+ * instructions before that point and none after it, on any machine, so a word that must be stored before its writer
+ * *acts* needs no fence but this one: it keeps the compiler from moving the act's stores above it. */
+static inline void fence_compiler(void) { atomic_signal_fence(memory_order_seq_cst); }
 
 #endif

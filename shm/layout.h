@@ -77,8 +77,8 @@ struct ring_header {
     /* consumer's line */
     uint64_t head;          /* all bytes before it may be overwritten; release / acquire */
     uint64_t taken;         /* at-most-once readers: records before it were taken up; a successor starts here */
-    uint64_t handling;      /* at-least-once readers: position of the record in work ... */
-    uint64_t attempts;      /* ... and how many processes have died on it (a poison record is skipped, counted) */
+    uint64_t handling;      /* at-least-once readers: position + 1 of the record in work, 0: none yet ... */
+    uint64_t attempts;      /* ... and how many processes had died on it when it was last tried (poison: shm/README.md) */
     uint64_t records_out;   /* records consumed */
     uint64_t malformed;     /* records or indexes refused because they make no sense */
     uint64_t lost;          /* records given up by a successor: taken, but not known to be handled */

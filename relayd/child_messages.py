@@ -1,0 +1,75 @@
+"""What the supervisor and a running worker process tell each other over their private socket pair.
+
+One JSON message a SOCK_SEQPACKET datagram, descriptors beside it. Encoded by children.py and child.py and by nobody
+else; both ends are always the same release, since one forks the other, so the format has no version.
+"""
+
+import array
+import os
+import socket
+
+import msgspec
+
+# A message is a few words; a lane brings four descriptors (shm/lane.pyx).
+MESSAGE_BYTES_MAX = 4096
+DESCRIPTORS_MAX = 8
+
+
+class AttachLane(msgspec.Struct, tag=True, frozen=True):
+    """To the worker, with the lane's descriptors: serve it from now on."""
+
+    transceiver: int
+
+
+class DetachLane(msgspec.Struct, tag=True, frozen=True):
+    """To the worker: forget the lane of this transceiver."""
+
+    transceiver: int
+
+
+class LoadKeys(msgspec.Struct, tag=True, frozen=True):
+    """To the worker: read the key file again and answer with KeysLoaded."""
+
+    path: str
+
+
+class Leave(msgspec.Struct, tag=True, frozen=True):
+    """To the worker: end now, between two batches."""
+
+
+class KeysLoaded(msgspec.Struct, tag=True, frozen=True):
+    """From the worker: it verifies ufrags under these keys (id to fingerprint)."""
+
+    fingerprints: dict[int, str]
+
+
+ToWorker = AttachLane | DetachLane | LoadKeys | Leave
+
+_encoder = msgspec.json.Encoder()
+_to_worker = msgspec.json.Decoder(ToWorker)
+_from_worker = msgspec.json.Decoder(KeysLoaded)
+
+
+def encode(message: ToWorker | KeysLoaded) -> bytes:
+    """The datagram of a message, without its descriptors."""
+    return _encoder.encode(message)
+
+
+def receive_from_supervisor(sock: socket.socket) -> tuple[ToWorker, list[int]] | None:
+    """The next message and its descriptors, which are the caller's; None at the supervisor's end."""
+    data, ancillary, _flags, _address = sock.recvmsg(MESSAGE_BYTES_MAX, socket.CMSG_SPACE(4 * DESCRIPTORS_MAX))
+    if not data:
+        return None
+    fds = array.array("i")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return _to_worker.decode(data), list(fds)
+
+
+def receive_from_worker(sock: socket.socket) -> KeysLoaded | None:
+    """The next message; None at the worker's end. Raises BlockingIOError when there is none."""
+    data = sock.recv(MESSAGE_BYTES_MAX)
+    return _from_worker.decode(data) if data else None

@@ -1,0 +1,101 @@
+"""The `[relay]` section of the configuration file, and the impossible combinations in it.
+
+Read by main.py through shm/config.py, which checks types and bounds and names file, key, what was found and what is
+allowed. Every option is read at the start only; a change needs a restart of relayd, which no call notices for longer
+than its transceiver needs to attach again.
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+DEFAULT_CONFIG_PATH = Path("/etc/ringline/ringline.toml")
+SOCKET_NAME = "relayd.sock"
+
+
+class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The relay: public UDP port, workers, and who may attach."""
+
+    port: Annotated[int, Meta(ge=0, le=65535)] = 3478
+    """UDP port that clients send to, in IPv4 and IPv6. 0: any free one. Default 3478, STUN's; restart."""
+
+    port_search: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """How many further ports above `port` to try when it is taken. Default 0: refuse to start; restart."""
+
+    bind4: str = "0.0.0.0"
+    """IPv4 address to listen on; empty: no IPv4. Default 0.0.0.0, all of them; restart."""
+
+    bind6: str = "::"
+    """IPv6 address to listen on; empty: no IPv6. Default ::, all of them; a machine without IPv6 is a warning;
+    restart."""
+
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    """Worker processes. 0: one for each CPU that relayd may use. More than CPUs share them in turn. Default 0;
+    restart."""
+
+    cpus: tuple[Annotated[int, Meta(ge=0, le=4095)], ...] = ()
+    """CPUs to pin workers to, in this order. Empty: all that relayd may use. Default empty; restart."""
+
+    batch: Annotated[int, Meta(ge=1, le=256)] = 64
+    """Packets a worker takes from the kernel in one call. More saves system calls at full load only, and is what a
+    worker's death can lose. Default 64; restart."""
+
+    receive_buffer_bytes: Annotated[int, Meta(ge=65536, le=1 << 30)] = 4 << 20
+    """Kernel receive buffer of each socket, bytes; what waits there survives a worker. A voice packet takes about 830.
+    Default 4194304, half a second of 10,000 packets/s a worker; restart."""
+
+    flow_table_entries: Annotated[int, Meta(ge=1024, le=1 << 24)] = 65536
+    """Client addresses each worker can know, 128 bytes each; rounded up to a power of two. Every worker knows all
+    calls. Default 65536: 10,000 calls with 3 addresses each stay at half load; restart."""
+
+    stuck_after_ms: Annotated[int, Meta(ge=100, le=60000)] = 1000
+    """A worker that has work and makes no turn for so long is killed and replaced, ms. Default 1000; restart."""
+
+    restart_burst: Annotated[int, Meta(ge=1, le=1000)] = 5
+    """Deaths of one worker within `restart_window_ms` that are answered at once; later ones with a growing delay
+    (50 ms doubling up to 5 s). Default 5; restart."""
+
+    restart_window_ms: Annotated[int, Meta(ge=1000, le=3600000)] = 10000
+    """See `restart_burst`, ms. Default 10000; restart."""
+
+    peers: tuple[str, ...] = ()
+    """Users (names or uids) that may use the control socket besides root and relayd's own user. Default empty;
+    restart."""
+
+    group: str = ""
+    """Group that owns the control socket and whose members may use it, too. Default empty: relayd's own; restart."""
+
+    connections: Annotated[int, Meta(ge=2, le=1000)] = 32
+    """Connections to the control socket at once; transceiverd holds one, every relayctl one. Default 32; restart."""
+
+
+def check_relay(relay: Relay) -> str | None:
+    """The reason why the options do not go together, or None. Needs nothing of the machine it runs on."""
+    if not relay.bind4 and not relay.bind6:
+        return "[relay] bind4 and bind6 are both empty: there is no address to listen on"
+    for key, text, version in (("bind4", relay.bind4, 4), ("bind6", relay.bind6, 6)):
+        if text and not _is_address(text, version):
+            return f"[relay] {key}: found {text!r}, allowed are IPv{version} addresses, or empty for no IPv{version}"
+    if len(set(relay.cpus)) != len(relay.cpus):
+        return f"[relay] cpus: found {list(relay.cpus)}, in which a CPU appears twice; use workers to share CPUs"
+    return None
+
+
+def _is_address(text: str, version: int) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
+
+
+def default_runtime_directory() -> Path:
+    """/run/ringline for root; else the user's own runtime directory, so that a checkout runs without any set-up."""
+    uid = os.geteuid()
+    if uid == 0:
+        return Path("/run/ringline")
+    user_directory = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Path(user_directory) / "ringline" if user_directory else Path(f"/tmp/ringline-{uid}")

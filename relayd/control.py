@@ -1,0 +1,164 @@
+"""The control socket `relayd.sock`: who is connected, and which of them is the attached transceiverd.
+
+Made by supervisor.py once it holds the lock. Conversations are connection.py's; this file accepts, refuses, and keeps
+the one rule between connections: at most one transceiverd at a time, whose end detaches all that it offered.
+"""
+
+import contextlib
+import grp
+import logging
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from relayd.admission import Admission
+from relayd.attachments import Attachments
+from relayd.connection import Connection, refusal
+from relayd.key_confirmation import KeyConfirmation
+from relayd.loop import READ, EventLoop, Timer
+from shm import attach
+
+log = logging.getLogger("supervisor")
+
+
+SOCKET_MODE = 0o660
+# Connections that may wait for the next turn of the loop; the kernel refuses more.
+BACKLOG = 16
+# Out of descriptors, accept() fails at once and the socket stays readable: trying on would only spin and log (ns).
+ACCEPT_PAUSE_NS = 1_000_000_000
+# struct sockaddr_un has 108 bytes for the path and its end (unix(7)).
+PATH_BYTES_MAX = 107
+
+
+class SocketPathRefused(RuntimeError):
+    """The control socket cannot be bound; the message names path and reason."""
+
+
+def open_listener(path: Path, group: str) -> socket.socket:
+    """Bind the socket with its final mode and group from the first moment. The caller holds the directory's lock.
+
+    A file of that name is a dead predecessor's, since the lock is ours.
+    """
+    if len(os.fsencode(path)) > PATH_BYTES_MAX:
+        raise SocketPathRefused(f"{path} is longer than {PATH_BYTES_MAX} bytes; choose a shorter runtime_directory")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    before = os.umask(0o777 & ~SOCKET_MODE)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        if group:
+            os.chown(path, -1, grp.getgrnam(group).gr_gid)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise SocketPathRefused(f"control socket {path}: {error.strerror}") from error
+    finally:
+        os.umask(before)
+    return listener
+
+
+class ControlServer:
+    """All connections; the Desk of connection.py."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        path: Path,
+        listener: socket.socket,
+        admission: Admission,
+        connections_max: int,
+        attachments: Attachments,
+        keys: KeyConfirmation,
+        welcome: Callable[[int], attach.Welcome],
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        self.loop = loop
+        self.attachments = attachments
+        self.keys = keys
+        self.welcome = welcome
+        self.status = status
+        self.events: Counter[str] = Counter()
+        self.transceiverd: Connection | None = None
+        self._path = path
+        self._listener = listener
+        self._admission = admission
+        self._connections_max = connections_max
+        self._connections: set[Connection] = set()
+        self._resume: Timer | None = None
+        self._listen()
+
+    def worker_replaced(self, worker: int, pid: int) -> None:
+        """Tell the attached transceiverd."""
+        if self.transceiverd is not None:
+            self.transceiverd.send(attach.WorkerReplaced(worker, pid))
+
+    def claim_transceiverd(self, connection: Connection) -> Connection | None:
+        """See Desk. A holder that has ended but was not noticed yet is seen off first."""
+        if self.transceiverd is not None and self.transceiverd.has_ended():
+            self.transceiverd.close("the peer closed it")
+        if self.transceiverd is not None:
+            return self.transceiverd
+        self.transceiverd = connection
+        return None
+
+    def count(self, event: str) -> None:
+        """See Desk."""
+        self.events[event] += 1
+
+    def closed(self, connection: Connection) -> None:
+        """See Desk."""
+        self._connections.discard(connection)
+        if connection is self.transceiverd:
+            self.transceiverd = None
+            self.keys.forget()
+            self.attachments.clear()
+            log.warning("transceiverd pid %d is detached: its lanes are dropped, its flows count as absent",
+                        connection.peer.pid)  # fmt: skip
+
+    def close(self) -> None:
+        """End every conversation and remove the socket's file."""
+        self.loop.unwatch(self._listener.fileno())
+        if self._resume is not None:
+            self._resume.cancel()
+        self._listener.close()
+        for connection in list(self._connections):
+            connection.close("relayd stops")
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self, _events: int) -> None:
+        try:
+            while True:
+                sock, _address = self._listener.accept()
+                self._admit(sock)
+        except BlockingIOError:
+            pass  # that was the last one
+        except OSError as error:
+            log.error("control socket: accepting failed: %s; the next try is in a second", error.strerror)
+            self.count("accepts failed")
+            self.loop.unwatch(self._listener.fileno())
+            self._resume = self.loop.call_after(ACCEPT_PAUSE_NS, self._listen)
+
+    def _listen(self) -> None:
+        self.loop.watch(self._listener.fileno(), READ, self._accept)
+
+    def _admit(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        peer = attach.peer_credentials(sock)
+        refused = self._admission.refuses(sock, peer)
+        if refused is not None:
+            log.warning("control socket: pid %d refused: %s", peer.pid, refused)
+            self._refuse(sock, refusal("peer", refused, "the same user, root, [relay] peers and group"))
+        elif len(self._connections) >= self._connections_max:
+            found, allowed = f"{len(self._connections)} open", f"{self._connections_max} ([relay] connections)"
+            self._refuse(sock, refusal("too many connections", found, allowed))
+        else:
+            self._connections.add(Connection(sock, peer, self))
+
+    def _refuse(self, sock: socket.socket, message: attach.Refused) -> None:
+        self.count("connections refused")
+        with contextlib.suppress(OSError):
+            attach.send(sock, message)
+        sock.close()

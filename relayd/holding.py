@@ -1,0 +1,62 @@
+"""What the supervisor holds for one worker, and every process that is that worker gets (DESIGN 2.7).
+
+Made at start by supervisor.py, its lanes changed by attachments.py, inherited through fork by child.py. Sockets, flow
+table, counters and lanes outlive any worker process; that is why its death loses the batch in hand and nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from relayd.sockets import WorkerSockets
+from shm.counters import Counters
+from shm.flows import FlowTable
+from shm.lane import CONTROL_OUT, MEDIA_OUT, Lane
+
+
+@dataclass(eq=False)
+class Holding:
+    """Worker `index`'s."""
+
+    index: int
+    cpu: int | None
+    sockets: WorkerSockets
+    flows: FlowTable
+    counters: Counters
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    """By transceiver."""
+
+    @classmethod
+    def make(
+        cls, index: int, cpu: int | None, sockets: WorkerSockets, *, counter_names: Sequence[str], flow_entries: int
+    ) -> "Holding":
+        """Allocate the worker's tables. OSError when there is not enough memory."""
+        return cls(
+            index,
+            cpu,
+            sockets,
+            FlowTable.create(flow_entries, index=index),
+            Counters.create(counter_names, index=index),
+        )
+
+    def fds(self) -> list[int]:
+        """Every descriptor that the worker must keep."""
+        own = [fd for fd in self.sockets.fds if fd >= 0]
+        own += [self.flows.segment.fd, self.counters.segment.fd]
+        return own + [fd for lane in self.lanes.values() for fd in lane.fds]
+
+    def heartbeat(self) -> int:
+        """Turns of the worker's loop, over all its processes."""
+        return self.counters.segment.heartbeat
+
+    def records_wait(self) -> bool:
+        """Whether a transceiver has put something into a ring that the worker reads."""
+        return any(lane.waiting(ring) > 0 for lane in self.lanes.values() for ring in (CONTROL_OUT, MEDIA_OUT))
+
+    def close(self) -> None:
+        """Give all of it up, in this process."""
+        self.sockets.close()
+        for lane in self.lanes.values():
+            lane.close()
+        self.lanes.clear()
+        self.flows.segment.close()
+        self.counters.segment.close()

@@ -1,0 +1,76 @@
+"""What a process does to itself through the kernel: die with its parent, stay on one CPU, keep only its descriptors.
+
+Used by child.py right after the fork and by supervisor.py at its start. Linux only.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+from collections.abc import Collection, Sequence
+
+PR_SET_NAME = 15
+PR_SET_PDEATHSIG = 1
+# Above the largest descriptor number that the kernel gives out by default (sysctl fs.nr_open).
+DESCRIPTOR_END = 1 << 20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent's main thread ends (prctl(2) PR_SET_PDEATHSIG).
+
+    Call it last before work starts: a change of credentials clears it. If the parent ended between the fork and this
+    call nothing would ever be sent, so look once more, and go.
+    """
+    if _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl(PR_SET_PDEATHSIG): {os.strerror(code)}")
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def name_process(name: str) -> None:
+    """Show `name` (15 bytes at most are kept) as the thread's name in ps and top."""
+    _libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def close_descriptors_except(keep: Collection[int]) -> None:
+    """Close every descriptor above standard error that is not in `keep`."""
+    lowest = 3
+    for fd in sorted(fd for fd in keep if fd >= lowest):
+        os.closerange(lowest, fd)
+        lowest = fd + 1
+    os.closerange(lowest, DESCRIPTOR_END)
+
+
+def pin_to_cpu(cpu: int) -> str | None:
+    """Run on one CPU only. Gives the reason when the kernel or a sandbox refuses, None when done."""
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError as error:
+        return f"{error.strerror} (a unit with SystemCallFilter=~@resources forbids it)"
+    return None
+
+
+def usable_cpus() -> list[int]:
+    """CPUs this process may run on, which a container or CPUAffinity= may have made fewer than the machine has."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def place_workers(asked: int, wanted: Sequence[int], usable: Sequence[int]) -> list[int]:
+    """The CPU of each worker: `asked` workers (0: one a CPU) over the `wanted` CPUs (empty: all) that are usable.
+
+    More workers than CPUs share them in turn. Empty when none of the wanted CPUs is usable.
+    """
+    cpus = [cpu for cpu in wanted if cpu in usable] if wanted else list(usable)
+    if not cpus:
+        return []
+    return [cpus[index % len(cpus)] for index in range(asked or len(cpus))]
+
+
+def raise_descriptor_limit() -> int:
+    """Take as many descriptors as we are allowed to; four for each lane add up. Gives the limit."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

@@ -1,0 +1,174 @@
+"""The supervisor: one process that owns the port, the tables and the lanes, and keeps the workers running.
+
+Made by main.py. It composes: the lock (lock.py), the sockets (sockets.py), each worker's holding (holding.py), the
+workers (children.py), the control socket (control.py) and what is offered there (attachments.py), the ufrag keys
+(key_confirmation.py). It touches no packet, and while it is busy, stopped or dead-slow the workers go on.
+
+Everything is imported before the first fork, so a successor starts with a copy of a warm process (FACTS 3).
+"""
+
+import gc
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+
+from relayd.admission import Admission
+from relayd.attachments import Attachments
+from relayd.children import Children, Household
+from relayd.config import SOCKET_NAME, Relay
+from relayd.control import ControlServer, open_listener
+from relayd.holding import Holding
+from relayd.key_confirmation import KeyConfirmation
+from relayd.lock import RuntimeLock, prepare_runtime_directory
+from relayd.loop import EventLoop
+from relayd.notify import notify
+from relayd.process import place_workers, raise_descriptor_limit, usable_cpus
+from relayd.sockets import PublicSockets, open_sockets
+from relayd.status_report import Reporter
+from relayd.worker import worker_counter_names
+from shm.attach import Welcome
+
+log = logging.getLogger("supervisor")
+
+# A worker leaves within one batch; one that does not is killed (ns).
+LEAVE_PATIENCE_NS = 500_000_000
+# Half of the WatchdogSec= that the unit asks for at most; systemd.service(5) wants a sign in every half (ns).
+WATCHDOG_NS = 1_000_000_000
+
+
+class Supervisor:
+    """Everything that relayd is, from start to end. `run` returns after SIGTERM or SIGINT."""
+
+    def __init__(self, config: Relay, runtime_directory: Path, machine: int) -> None:
+        """Take the lock, the port and the memory, start the workers.
+
+        Raises RuntimeDirectoryRefused, LockHeld, PortTaken, BindRefused, SocketPathRefused, KeyFileError, UnknownPeer,
+        OSError; nothing is left behind then but the directory and its lock file.
+        """
+        raise_descriptor_limit()
+        admission = Admission.of(config.peers, config.group)
+        prepare_runtime_directory(runtime_directory)
+        self._lock = RuntimeLock(runtime_directory)
+        self._keys = KeyConfirmation(runtime_directory)
+        cpus = _cpus(config)
+        self._sockets = _open_sockets(config, len(cpus))
+        self._holdings = _make_holdings(config, cpus, self._sockets)
+        listener = open_listener(runtime_directory / SOCKET_NAME, config.group)
+        self._loop = EventLoop()
+        self._children = Children(self._household(config, machine))
+        self._keys.posts = list(self._children.posts)
+        attachments = Attachments(self._holdings, self._children)
+        reporter = Reporter(
+            self._children, attachments, self._keys, runtime_directory, self._sockets.port, machine, config.batch
+        )
+        self._control = ControlServer(
+            self._loop,
+            runtime_directory / SOCKET_NAME,
+            listener,
+            admission,
+            config.connections,
+            attachments,
+            self._keys,
+            lambda layout: self._welcome(layout, machine, config),
+            lambda: reporter.report(self._control),
+        )
+
+    @property
+    def port(self) -> int:
+        """The UDP port that was taken in the end."""
+        return self._sockets.port
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.on_signal(number, self._loop.stop)
+        self._loop.on_signal(signal.SIGHUP, self._keys.reload)
+        gc.collect()
+        gc.freeze()  # a collection here or in a worker would else touch, and so copy, every page they share
+        self._children.start()
+        log.info("serving UDP port %d with %d workers, control socket %s", self.port, len(self._holdings), SOCKET_NAME)
+        notify("READY=1", f"STATUS=UDP port {self.port}, {len(self._holdings)} workers")
+        self._watchdog()
+        self._loop.run()
+        self._stop()
+
+    def _stop(self) -> None:
+        log.info("stopping")
+        notify("STOPPING=1")
+        self._control.close()
+        self._children.stop(LEAVE_PATIENCE_NS)
+        for holding in self._holdings:
+            holding.close()
+        self._loop.close()
+        self._lock.release()
+        log.info("stopped")
+
+    def _household(self, config: Relay, machine: int) -> Household:
+        return Household(
+            loop=self._loop,
+            config=config,
+            machine=machine,
+            lock_fd=self._lock.fd,
+            keys=lambda: self._keys.keys,
+            holdings=self._holdings,
+            on_replaced=self._worker_replaced,
+            on_keys_loaded=self._keys.settle,
+        )
+
+    def _welcome(self, layout: int, machine: int, config: Relay) -> Welcome:
+        return Welcome(
+            layout=layout,
+            workers=len(self._holdings),
+            worker_pids=self._children.pids(),
+            machine=machine,
+            key_ids=self._keys.keys.fingerprints(),
+            port=self.port,
+            bind4=config.bind4,
+            bind6=config.bind6 if self._sockets.has_ipv6 else "",
+        )
+
+    def _worker_replaced(self, worker: int, pid: int) -> None:
+        self._control.worker_replaced(worker, pid)
+
+    def _watchdog(self) -> None:
+        if "WATCHDOG_USEC" in os.environ:
+            notify("WATCHDOG=1")
+            self._loop.call_at(time.monotonic_ns() + WATCHDOG_NS, self._watchdog)
+
+
+def _cpus(config: Relay) -> list[int | None]:
+    """Each worker's CPU, None for a worker that is not pinned."""
+    usable = usable_cpus()
+    missing = [cpu for cpu in config.cpus if cpu not in usable]
+    if missing:
+        log.warning("[relay] cpus asks for %d CPUs, relayd may use %d of them; not usable: %s",
+                    len(config.cpus), len(config.cpus) - len(missing), missing)  # fmt: skip
+    placed: list[int | None] = list(place_workers(config.workers, config.cpus, usable))
+    if not placed:
+        log.warning("no CPU of [relay] cpus is usable; %d workers run unpinned", config.workers or 1)
+        return [None] * (config.workers or 1)
+    distinct = len(set(placed))
+    if distinct < len(placed):
+        log.warning("%d workers are asked for, relayd may use %d CPUs: workers share them", len(placed), distinct)
+    return placed
+
+
+def _open_sockets(config: Relay, workers: int) -> PublicSockets:
+    return open_sockets(
+        workers,
+        port=config.port,
+        port_search=config.port_search,
+        bind4=config.bind4,
+        bind6=config.bind6,
+        receive_buffer_bytes=config.receive_buffer_bytes,
+    )
+
+
+def _make_holdings(config: Relay, cpus: list[int | None], sockets: PublicSockets) -> list[Holding]:
+    names = worker_counter_names()
+    return [
+        Holding.make(index, cpu, pair, counter_names=names, flow_entries=config.flow_table_entries)
+        for index, (cpu, pair) in enumerate(zip(cpus, sockets.workers, strict=True))
+    ]

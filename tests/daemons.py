@@ -1,0 +1,170 @@
+"""Starts the real daemons for a test, on free loopback ports, in a runtime directory of their own; stops them by pid.
+
+Used by the tests that place real calls. What a test asserts comes from outside: HTTP, relayctl, /proc, the wire.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 15.0
+
+
+def free_port(kind: int) -> int:
+    """A port that nobody has just now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+    """Poll until `condition()` is true; fail saying `what` was waited for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.01)
+
+
+@dataclass
+class Server:
+    """Both daemons."""
+
+    workers: int = 1
+    transceivers: int = 1
+    extra: str = ""
+    python: tuple[str, ...] = ()
+    """Instead of `-m transceiverd.main`: how to start transceiverd, for tests that instrument it."""
+    directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ringline-test-")))
+    daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.udp_port = free_port(socket.SOCK_DGRAM)
+        self.http_port = free_port(socket.SOCK_STREAM)
+        self.operator_port = free_port(socket.SOCK_STREAM)
+        self.config = self.directory / "ringline.toml"
+        self.log = self.directory / "log"
+        self.config.write_text(
+            f'[ringline]\nruntime_directory = "{self.directory}"\n'
+            f'[relay]\nport = {self.udp_port}\nworkers = {self.workers}\nbind4 = "127.0.0.1"\nbind6 = "::1"\n'
+            f'[transceiver]\ncount = {self.transceivers}\nadvertise = ["127.0.0.1"]\n'
+            f"[signalling]\nport = {self.http_port}\n[operator]\nport = {self.operator_port}\n{self.extra}"
+        )
+
+    @property
+    def url(self) -> str:
+        """Of the public listener."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def calls_url(self) -> str:
+        """Where offers go."""
+        return f"{self.url}/v1/realtime/calls"
+
+    def start(self, name: str) -> None:
+        """Start `relayd` or `transceiverd`."""
+        launch = self.python if name == "transceiverd" and self.python else ("-m", f"{name}.main")
+        with self.log.open("ab") as log:
+            self.daemons[name] = subprocess.Popen(
+                [sys.executable, *launch, "--config", str(self.config)], stdout=log, stderr=log
+            )
+
+    def stop(self, name: str, number: int = signal.SIGTERM) -> int:
+        """End a daemon; gives its exit status."""
+        daemon = self.daemons.pop(name)
+        daemon.send_signal(number)
+        try:
+            return daemon.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+            raise AssertionError(f"{name} did not stop; its log:\n{self.log.read_text()}") from None
+
+    def await_ready(self) -> None:
+        """Until a call made now would succeed."""
+        wait_for(self.ready, f"/readyz; the log:\n{self.log.read_text()}", READY_SECONDS)
+
+    def ready(self) -> bool:
+        """What /readyz says."""
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz", timeout=2):
+            return True
+        return False
+
+    def operator(self, path: str) -> str:
+        """GET from the operator's listener."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}{path}", timeout=5) as reply:
+            text: str = reply.read().decode()
+            return text
+
+    def sessions(self) -> list[dict[str, object]]:
+        """All live calls."""
+        found: list[dict[str, object]] = json.loads(self.operator("/v1/sessions"))["sessions"]
+        return found
+
+    def status(self) -> dict[str, object]:
+        """`relayctl status --json`."""
+        done = subprocess.run(
+            [sys.executable, "-m", "relayd.relayctl", "--config", str(self.config), "status", "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    def pids(self, name: str) -> dict[str, int]:
+        """The children of a daemon by the name they gave themselves."""
+        parent = self.daemons[name].pid
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    stat = (entry / "stat").read_text()
+                    if int(stat.rpartition(")")[2].split()[1]) == parent:
+                        found[stat[stat.index("(") + 1 : stat.rindex(")")]] = int(entry.name)
+        return found
+
+    def close(self) -> None:
+        """End whatever runs; nothing is left behind."""
+        for daemon in self.daemons.values():
+            if daemon.poll() is None:
+                daemon.terminate()
+        for daemon in self.daemons.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                daemon.wait(STOP_SECONDS)
+            if daemon.poll() is None:
+                daemon.kill()
+                daemon.wait()
+        if os.environ.get("RINGLINE_KEEP_LOG"):
+            sys.stderr.write(self.log.read_text())
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running(**options: object) -> Iterator[Server]:
+    """Both daemons, ready for calls; stopped afterwards."""
+    server = Server(**options)  # type: ignore[arg-type]
+    try:
+        server.start("relayd")
+        server.start("transceiverd")
+        server.await_ready()
+        yield server
+    finally:
+        server.close()
+
+
+__all__ = ["Server", "free_port", "running", "urllib", "wait_for"]

@@ -1,0 +1,1 @@
+"""The DTLS engine against itself, against OpenSSL and against aiortc, on simulated links and a fake clock."""

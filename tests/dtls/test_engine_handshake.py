@@ -1,0 +1,173 @@
+"""A handshake in either role ends with the same keys on both sides, whatever certificate, suite or profile."""
+
+import pytest
+
+from tests.dtls.link import DELAY, Link
+from tests.dtls.peers import EnginePeer, RawPeer, engine_against, engine_pair
+from transceiverd.dtls import ApplicationDataReceived, HandshakeCompleted, RecordAuthenticated, Role
+from transceiverd.dtls.engine import EngineState
+from transceiverd.dtls.srtp import PROFILES, exported_bytes
+
+ROLES = [Role.CLIENT, Role.SERVER]
+
+
+def link_to(raw: RawPeer) -> tuple[EnginePeer, Link]:
+    ours = engine_against(raw)
+    link = Link(raw, ours) if raw.role == Role.CLIENT else Link(ours, raw)
+    link.start()
+    link.run()
+    return ours, link
+
+
+def test_engine_handshakes_with_itself_in_two_round_trips() -> None:
+    client, server = engine_pair()
+    link = Link(client, server)
+    link.start()
+    link.run()
+    assert [len(side.wire.datagrams) for side in (client, server)] == [2, 2]
+    mine, theirs = client.completed, server.completed
+    assert mine is not None
+    assert theirs is not None
+    assert (mine.local_key, mine.local_salt) == (theirs.remote_key, theirs.remote_salt)
+    assert (mine.remote_key, mine.remote_salt) == (theirs.local_key, theirs.local_salt)
+    assert mine.local_key != mine.remote_key
+    assert mine.srtp_profile == 0x0007
+    assert (mine.version, mine.cipher) == ("DTLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256")
+
+
+def test_engine_tells_when_each_phase_was() -> None:
+    client, server = engine_pair()
+    link = Link(client, server)
+    started = link.now
+    link.start()
+    link.run()
+    trip = 10_000_000
+    assert client.completed is not None
+    assert server.completed is not None
+    phases = client.completed.phases
+    assert (phases.started, phases.first_received - started) == (started, 2 * trip)
+    assert (phases.keys_derived - started, phases.completed - started) == (2 * trip, 4 * trip)
+    assert (phases.datagrams_received, phases.datagrams_sent, phases.resends) == (2, 2, 0)
+    assert server.completed.phases.completed - started == 3 * trip
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
+def test_engine_handshakes_with_openssl(role: Role, kind: str) -> None:
+    raw = RawPeer(role, kind)
+    ours, link = link_to(raw)
+    done = ours.completed
+    assert raw.done
+    assert done is not None
+    profile = next(profile for profile in PROFILES if profile.number == done.srtp_profile)
+    exported = raw.connection.export_keying_material(b"EXTRACTOR-dtls_srtp", exported_bytes(profile))
+    mine = (done.local_key, done.remote_key, done.local_salt, done.remote_salt)
+    theirs = (done.remote_key, done.local_key, done.remote_salt, done.local_salt)
+    assert exported == b"".join(theirs if role == Role.CLIENT else mine)
+    ours.engine.send(b"to them", link.now)
+    raw.send(b"to us")
+    link.drain()
+    link.run()
+    assert raw.received == [b"to them"]
+    assert ours.of(ApplicationDataReceived) == [ApplicationDataReceived(b"to us")]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
+@pytest.mark.parametrize("suite", ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"])
+def test_engine_speaks_each_suite(role: Role, kind: str, suite: str) -> None:
+    # The certificate of the DTLS server decides between ECDSA and RSA; as server that is always ours.
+    signature = "ECDSA" if role == Role.CLIENT else kind.upper()
+    name = f"ECDHE-{signature}-{suite}"
+    raw = RawPeer(role, kind, ciphers=name.encode())
+    ours, link = link_to(raw)
+    assert ours.completed is not None
+    assert ours.completed.cipher == name
+    for number in range(3):
+        ours.engine.send(b"data %d" % number, link.now)
+        raw.send(b"data %d" % number)
+    link.drain()
+    link.run()
+    assert raw.received == [b"data 0", b"data 1", b"data 2"]
+    assert [event.data for event in ours.of(ApplicationDataReceived)] == raw.received
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (b"SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_256_GCM:SRTP_AEAD_AES_128_GCM", None),
+        (b"SRTP_AEAD_AES_256_GCM", 0x0008),
+        (b"SRTP_AES128_CM_SHA1_80", 0x0001),
+        (b"SRTP_AES128_CM_SHA1_32", 0x0000),
+        (b"", 0x0000),
+    ],
+)
+def test_engine_agrees_on_a_profile(role: Role, offered: bytes, chosen: int | None) -> None:
+    ours, _ = link_to(RawPeer(role, profiles=offered))
+    done = ours.completed
+    assert done is not None
+    if chosen is None:  # the server's order counts: ours as server, theirs as client
+        chosen = 0x0007 if role == Role.CLIENT else 0x0001
+    assert done.srtp_profile == chosen
+    lengths = {0x0007: (16, 12), 0x0008: (32, 12), 0x0001: (16, 14), 0: (0, 0)}[chosen]
+    assert (len(done.local_key), len(done.local_salt)) == lengths
+    assert (len(done.remote_key), len(done.remote_salt)) == lengths
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_engine_refuses_suites_without_aead(role: Role) -> None:
+    raw = RawPeer(role, ciphers=b"ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA:@SECLEVEL=0")
+    ours, _ = link_to(raw)
+    assert ours.completed is None
+    assert not raw.done
+    assert ours.closed in ("handshake failed", "dtls timeout")
+
+
+@pytest.mark.parametrize("late", [None, 0, 1])
+def test_engine_takes_a_client_hello_of_two_datagrams(late: int | None) -> None:
+    # Chromium and Firefox send a post-quantum key share: about 1,400 bytes, in two datagrams, in any order.
+    raw = RawPeer(Role.CLIENT, hello_padding=1300)
+    ours = engine_against(raw)
+    link = Link(raw, ours, lambda direction, number, _: [DELAY * (2 if (direction, number) == (0, late) else 1)])
+    link.start()
+    assert link.sent[0] == 2
+    link.run()
+    assert raw.done
+    assert ours.completed is not None
+    assert not ours.engine.drops
+
+
+@pytest.mark.parametrize("mtu", [256, 400, 900, 1200])
+def test_engine_keeps_to_the_mtu(mtu: int) -> None:
+    # The wire watcher of EnginePeer compares every datagram with the MTU.
+    client, server = engine_pair(mtu)
+    link = Link(client, server)
+    link.start()
+    link.run()
+    assert client.completed is not None
+    assert server.completed is not None
+    client.engine.send(b"x" * client.engine.application_data_max, link.now)
+    link.drain()
+    link.run()
+    assert [len(event.data) for event in server.of(ApplicationDataReceived)] == [mtu - 37]
+
+
+def test_engine_frees_openssl_when_done() -> None:
+    client, server = engine_pair()
+    link = Link(client, server)
+    link.start()
+    link.run()
+    for side in (client, server):
+        assert side.engine._handshake is None
+        assert side.engine.next_timeout() is None
+        assert side.engine.status is EngineState.ESTABLISHED
+
+
+def test_engine_reports_events_in_order() -> None:
+    client, server = engine_pair()
+    link = Link(client, server)
+    link.start()
+    link.run()
+    for side in (client, server):
+        assert [type(event) for event in side.events] == [HandshakeCompleted, RecordAuthenticated]

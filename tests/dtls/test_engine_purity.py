@@ -1,0 +1,30 @@
+"""The engine reads no clock and opens nothing (DESIGN 2.12)."""
+
+import ast
+from pathlib import Path
+
+import transceiverd.dtls
+
+FORBIDDEN = {"socket", "asyncio", "time", "select", "threading", "selectors", "uvloop"}
+
+
+def test_engine_imports_no_socket_loop_or_clock() -> None:
+    folder = Path(transceiverd.dtls.__file__).parent
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            assert not FORBIDDEN & {name.split(".")[0] for name in names}, path.name
+
+
+def test_engine_files_and_functions_are_small() -> None:
+    folder = Path(transceiverd.dtls.__file__).parent
+    for path in folder.glob("*.py"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 400, path.name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 70, f"{path.name}: {node.name}"

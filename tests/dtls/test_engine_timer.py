@@ -1,0 +1,69 @@
+"""OpenSSL's own DTLS timer, which reads the real clock and cannot be switched off, does no harm."""
+
+import time
+
+import pytest
+from OpenSSL import SSL
+
+from tests.dtls.link import DELAY, Link
+from tests.dtls.peers import RawPeer, engine_against, engine_pair
+from transceiverd.dtls import Role
+from transceiverd.dtls.records import parse_records
+
+
+def wait_for_openssl(connection: SSL.Connection) -> None:
+    """Until its timer is due: the one wait on a real clock, about a second."""
+    while (left := connection.DTLSv1_get_timeout()) is not None and left > 0:
+        time.sleep(left)
+
+
+@pytest.mark.system
+def test_flights_of_openssls_timer_are_not_sent() -> None:
+    # Story: a handshake that takes longer than a second of real time. OpenSSL, asked to go on, repeats its flight with
+    # record numbers of its own, which we have used already for our repetitions.
+    client, server = engine_pair()
+    held: list[bytes] = []
+
+    def hold_finished(direction: int, number: int, datagram: bytes) -> list[int]:
+        if direction == 0 and number == 1:
+            held.append(datagram)
+            return []
+        return [DELAY] if direction or number < 1 else []
+
+    link = Link(client, server, hold_finished)
+    link.start()
+    link.run(0.025)
+    handshake = client.engine._handshake
+    assert handshake is not None
+    wait_for_openssl(handshake._connection._connection)
+    sent = len(client.wire.datagrams)
+    handshake._take_output(handshake._connection.advance(b""), link.now)
+    assert client.datagrams() == []
+    assert len(client.wire.datagrams) == sent
+    assert handshake.state.write_sequence >= 2  # above what OpenSSL sealed
+    link.policy = lambda *_: [DELAY]
+    link.run()
+    assert client.completed is not None
+    assert server.completed is not None
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("role", [Role.CLIENT, Role.SERVER])
+def test_flights_of_ours_answer_openssls_repetition(role: Role) -> None:
+    # The last flight of whoever is server is lost once; only the other's repetition can bring it again.
+    raw = RawPeer(role)
+    ours = engine_against(raw)
+    lost = (1, 1)
+    link = Link(*((raw, ours) if role == Role.CLIENT else (ours, raw)))
+    link.policy = lambda direction, number, _: [] if (direction, number) == lost else [DELAY]
+    link.start()
+    link.run(0.05)
+    if role == Role.CLIENT:
+        wait_for_openssl(raw.connection)
+        raw.connection.DTLSv1_handle_timeout()
+        link.now += 1_000_000_000
+        link.drain()
+    link.run()
+    assert raw.done
+    assert ours.completed is not None
+    assert all(parse_records(datagram) for datagram in ours.wire.datagrams)

@@ -1,0 +1,314 @@
+"""The calls of one transceiver: made, found by slot, fed, drained, ended.
+
+Owned by the transceiver process (`transceiver.py`), on its control thread. This is where the sans-I/O session meets
+the lanes, the media thread and the session segment. It knows no event loop and no clock: `now` is passed in.
+
+A slot is freed only when the media thread has acknowledged that it let go of the call (DESIGN 2.5).
+"""
+
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from relayd.ufrag import UfragKeys, mint
+from shm.flowkey import key_client
+from shm.ring import Record
+from shm.session import SessionRecord, SessionSegment
+from transceiverd import callid
+from transceiverd.dtls.config import DtlsConfig
+from transceiverd.dtls.context import DtlsContext
+from transceiverd.dtls.engine import DtlsEngine, Role
+from transceiverd.engine import Closed, Drops
+from transceiverd.ice.agent import LiteAgent
+from transceiverd.ice.config import IceConfig
+from transceiverd.ice.consent import CLOSED_CONSENT
+from transceiverd.lanes import DTLS, STUN, ControlLanes, Owner
+from transceiverd.media.port import MediaPort
+from transceiverd.record_sink import RecordSink
+from transceiverd.sdp.negotiation import Negotiation, encode_negotiation
+from transceiverd.session import FlowPublished, FlowWithdrawn, MediaReady, Session, State
+from transceiverd.snapshot import describe
+from transceiverd.timers import Deadlines
+
+log = logging.getLogger("calls")
+
+STALE = "record-stale"  # label of a drop: the slot was given out again, or is free
+ICE_PASSWORD_BYTES = 18  # 144 bits, 24 characters (RFC 8839 5.4 asks for 128 bits and 22 characters)
+UFRAG_NONCE_BITS = 48
+SSRC_BITS = 32
+ENDED_KEPT = 512  # snapshots of ended calls, so that the page and the log can still say why
+CONSENT_LOST = CLOSED_CONSENT  # of the agent: nothing may be sent any more, not even BYE
+APPLICATION_NONE, APPLICATION_ECHO = 0, 1  # struct session.application
+
+
+class TooManyCalls(RuntimeError):
+    """Every slot is in use."""
+
+
+class Created(NamedTuple):
+    """What the answer needs."""
+
+    call_id: str
+    ufrag: str
+    password: str
+    ssrc: int
+    cname: str
+
+
+class Call:
+    """One call and what the process knows of it beside the session."""
+
+    __slots__ = ("call_id", "closing", "negotiation", "owner", "record", "session", "sink", "worker")
+
+    def __init__(
+        self, call_id: str, owner: Owner, record: SessionRecord, session: Session, negotiation: Negotiation
+    ) -> None:
+        self.call_id = call_id
+        self.owner = owner
+        self.record = record
+        self.session = session
+        self.negotiation = negotiation
+        self.worker = -1  # the relay worker that brought the last datagram: answers and flights leave by it
+        self.closing = False
+
+
+class CallTable:
+    """All calls of this transceiver."""
+
+    def __init__(
+        self,
+        segment: SessionSegment,
+        lanes: ControlLanes,
+        media: MediaPort,
+        dtls_context: DtlsContext,
+        keys: Callable[[], UfragKeys],
+        machine: int,
+        transceiver: int,
+        ice: IceConfig,
+        dtls: DtlsConfig,
+        on_ended: Callable[[dict[str, object]], None] = lambda _snapshot: None,
+    ) -> None:
+        self.drops = Drops()
+        self.dtls_drops = Drops()
+        self.deadlines = Deadlines()
+        self.established = 0
+        self.created = 0
+        self.ended: OrderedDict[str, dict[str, object]] = OrderedDict()
+        self._segment = segment
+        self._lanes = lanes
+        self._media = media
+        self._dtls_context = dtls_context
+        self._keys = keys
+        self._machine = machine
+        self._transceiver = transceiver
+        self._ice = ice
+        self._dtls = dtls
+        self._on_ended = on_ended
+        self._by_slot: dict[int, Call] = {}
+        self._by_id: dict[str, Call] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_slot)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(list(self._by_slot.values()))
+
+    def find(self, call_id: str) -> Call | None:
+        """The call of this id. The id is 128 random bits, so a dict look-up leaks nothing that could be walked."""
+        return self._by_id.get(call_id)
+
+    # ------------------------------------------------------------------ life
+
+    def create(self, negotiation: Negotiation, now: int) -> Created:
+        """Open a call for an accepted offer. Raises TooManyCalls."""
+        slot = self._segment.allocate(now)
+        if slot is None:
+            raise TooManyCalls
+        record = self._segment.record(slot)
+        ufrag = self._mint(slot, record.generation)
+        password = secrets.token_urlsafe(ICE_PASSWORD_BYTES).replace("-", "+").replace("_", "/")
+        call_id = callid.mint(self._machine, self._transceiver)
+        self._fill(record, negotiation, call_id)
+        record.write_blob(_blob(negotiation, ufrag, password))
+        call = self._open(call_id, record, negotiation, ufrag, password, now)
+        self._by_slot[slot] = self._by_id[call_id] = call
+        self.created += 1
+        self._settle(call, now)
+        return Created(call_id, ufrag, password, record.local_ssrc, f"{record.rtcp_cname:08x}")
+
+    def close(self, call: Call, reason: str, now: int) -> None:
+        """End a call: close_notify and BYE, flows withdrawn; the slot is freed when media has let go."""
+        call.session.close(reason, now)
+        self._settle(call, now)
+
+    def _mint(self, slot: int, generation: int) -> str:
+        nonce = secrets.randbits(UFRAG_NONCE_BITS)
+        return mint(self._keys(), self._machine, self._transceiver, slot, generation, nonce)
+
+    def _fill(self, record: SessionRecord, negotiation: Negotiation, call_id: str) -> None:
+        record.call_id = call_id
+        record.local_ssrc = secrets.randbits(SSRC_BITS) or 1
+        record.rtcp_cname = secrets.randbits(SSRC_BITS)
+        audio = negotiation.audio
+        record.application = APPLICATION_ECHO if audio is not None and audio.sends else APPLICATION_NONE
+        record.payloads = [] if audio is None else [(p.payload_type, p.clock_rate) for p in audio.payloads]
+
+    def _open(
+        self, call_id: str, record: SessionRecord, negotiation: Negotiation, ufrag: str, password: str, now: int
+    ) -> Call:
+        owner = Owner(self._transceiver, record.slot, record.generation, record.origin, record.incarnation)
+        agent = LiteAgent(
+            ufrag,
+            password,
+            negotiation.remote_ufrag,
+            self._ice,
+            now=now,
+            sink=RecordSink(record.addresses),
+            drops=self.drops,
+        )
+        role = Role.CLIENT if negotiation.dtls_role == "client" else Role.SERVER
+        dtls = DtlsEngine(
+            self._dtls_context,
+            role,
+            negotiation.remote_fingerprints,
+            record.dtls,
+            config=self._dtls,
+            drops=self.dtls_drops,
+        )
+        session = Session(record, agent, dtls, self._dtls.handshake_timeout_ms, self.drops, now)
+        return Call(call_id, owner, record, session, negotiation)
+
+    # ------------------------------------------------------------------ in
+
+    def receive(self, record: Record, now: int) -> None:
+        """One record of a handshake ring."""
+        call = self._by_slot.get(record.slot)
+        if call is None or call.closing or not _current(call.owner, record):
+            self.drops[STALE] += 1
+            return
+        call.worker = record.worker
+        if record.type == STUN:
+            call.session.receive_stun(record.payload, record.key, now)
+        elif record.type == DTLS:
+            call.session.receive_dtls(record.payload, record.key, now)
+        self._settle(call, now)
+
+    def srtp_proven(self, slot: int, generation: int, key: bytes, now: int) -> None:
+        """Media authenticated a packet from `key`, which was not proven before, or which is in dispute."""
+        call = self._by_slot.get(slot)
+        if call is not None and call.owner.generation == generation and not call.closing:
+            call.session.prove(key, now)
+            self._settle(call, now)
+
+    def media_removed(self, slot: int, generation: int) -> None:
+        """Media has let go of the call: its slot can be given out again."""
+        call = self._by_slot.get(slot)
+        if call is not None and call.owner.generation == generation and call.closing:
+            self._free(call)
+
+    def expire(self, now: int) -> None:
+        """Do all that is due."""
+        for slot in self.deadlines.due(now):
+            call = self._by_slot.get(slot)  # type: ignore[call-overload]
+            if call is not None and not call.closing:
+                call.session.handle_timeout(now)
+                self._settle(call, now)
+
+    # ------------------------------------------------------------------ out
+
+    def flows_of(self, slot: int) -> Iterator[tuple[Owner, bytes, int]]:
+        """The flows of a slot's call, for publishing again."""
+        call = self._by_slot.get(slot)
+        if call is not None and not call.closing:
+            for key, state in call.session.flows():
+                yield call.owner, key, state
+
+    def slots(self) -> list[int]:
+        """Slots in use."""
+        return list(self._by_slot)
+
+    def of_slots(self, slots: Iterable[int]) -> Iterator[Call]:
+        """The calls of these slots."""
+        return (self._by_slot[slot] for slot in slots if slot in self._by_slot)
+
+    def _settle(self, call: Call, now: int) -> None:
+        """Drain the session and re-arm its timer.
+
+        Datagrams first: an answer that publishes its flow carries the state of the address as it is now.
+        """
+        session = call.session
+        answered: set[bytes] = set()
+        while (datagram := session.poll_datagram()) is not None:
+            state = session.agent.addresses.state(datagram.destination)
+            if self._lanes.send(call.owner, datagram, call.worker, state) and datagram.publish:
+                answered.add(datagram.destination)
+        while (event := session.poll_event()) is not None:
+            self._on_event(call, event, answered, now)
+        if call.closing:
+            self.deadlines.set(call.owner.slot, None)
+        else:
+            timeout = session.next_timeout()
+            self.deadlines.set(call.owner.slot, None if timeout is None else timeout.deadline)
+
+    def _on_event(self, call: Call, event: object, answered: set[bytes], now: int) -> None:
+        match event:
+            case FlowPublished(key, state):
+                # The worker that sends the answer publishes with it, in the right order.
+                self._lanes.publish(call.owner, key, state, but=call.worker if key in answered else -1)
+            case FlowWithdrawn(key):
+                self._lanes.withdraw(call.owner, key)
+            case MediaReady():
+                self.established += 1
+                self._media.install(call.owner.slot)
+                self._log_connected(call)
+            case Closed(reason):
+                self._closed(call, reason, now)
+
+    def _closed(self, call: Call, reason: str, now: int) -> None:
+        call.closing = True
+        snapshot = describe(call, now)
+        self.ended[call.call_id] = snapshot
+        if len(self.ended) > ENDED_KEPT:
+            self.ended.popitem(last=False)
+        self._by_id.pop(call.call_id, None)
+        self._on_ended(snapshot)
+        if call.record.srtp.profile:
+            self._media.remove(call.owner.slot, bye=reason != CONSENT_LOST)
+        else:
+            self._free(call)
+
+    def _free(self, call: Call) -> None:
+        del self._by_slot[call.owner.slot]
+        self._segment.free(call.owner.slot, call.record.closing_ns)
+
+    @staticmethod
+    def _log_connected(call: Call) -> None:
+        times = call.session.phases.milliseconds()
+        ip, port = key_client(call.session.nominated_key) if call.session.nominated_key else ("", 0)
+        log.info(
+            "%s connected from [%s]:%d: check after %s ms, DTLS after %s ms, %s",
+            callid.short(call.call_id), ip, port, times["check_accepted"], times["dtls_done"], call.session.version,
+        )  # fmt: skip
+
+
+class CallBlob(msgspec.Struct, frozen=True, array_like=True):
+    """What a successor needs of a call beside its fixed-size record (DESIGN 2.13)."""
+
+    negotiation: bytes
+    ufrag: str
+    password: str
+
+
+def _blob(negotiation: Negotiation, ufrag: str, password: str) -> bytes:
+    return msgspec.msgpack.encode(CallBlob(encode_negotiation(negotiation), ufrag, password))
+
+
+def _current(owner: Owner, record: Record) -> bool:
+    return owner.generation == record.generation and owner.incarnation == record.incarnation
+
+
+__all__ = ["Call", "CallTable", "Created", "State", "TooManyCalls"]

@@ -1,0 +1,54 @@
+"""The sections `[transceiver]` and `[application]` of `ringline.toml`; `settings.py` lists the others and loads all.
+
+Every field's meaning, unit, default and whether it needs a restart stands in its description; `shm/config.py` makes
+errors and the reference page from it.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[transceiver]`: how many there are, what they may hold, what they advertise."""
+
+    count: Annotated[
+        int, Meta(ge=0, le=64, description="Transceiver processes. 0: one for every two CPUs. Restart.")
+    ] = 0
+    slots: Annotated[
+        int,
+        Meta(ge=1, le=65536, description="Calls that one transceiver can hold; 16 KiB of memory each. Restart."),
+    ] = 1024
+    cpus: Annotated[
+        list[int], Meta(description="CPUs for the transceivers, in turn. Empty: wherever the kernel likes. Restart.")
+    ] = msgspec.field(default_factory=list)
+    advertise: Annotated[
+        list[str],
+        Meta(
+            description="Addresses to put into answers as host candidates. Empty: all of this machine. Restart."
+        ),
+    ] = msgspec.field(default_factory=list)
+    stuck_after_ms: Annotated[
+        int,
+        Meta(ge=500, le=60_000, description="A transceiver whose loop stands still this long is replaced. Restart."),
+    ] = 3000
+    handshake_ring_bytes: Annotated[
+        int, Meta(ge=65536, le=1 << 26, description="Ring for STUN and DTLS a lane, power of two. Restart.")
+    ] = 1 << 18
+    media_ring_bytes: Annotated[
+        int,
+        Meta(ge=65536, le=1 << 26, description="Ring for RTP and RTCP a lane and direction, power of two. Restart."),
+    ] = 1 << 20
+    control_ring_bytes: Annotated[
+        int, Meta(ge=65536, le=1 << 26, description="Ring for answers and flow records a lane, power of two. Restart.")
+    ] = 1 << 18
+    stop_seconds: Annotated[
+        float, Meta(ge=0, le=60, description="How long a stop may take to say BYE and close_notify. Restart.")
+    ] = 2.0
+
+
+class ApplicationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[application]`: what a call is connected to."""
+
+    type: Annotated[Literal["echo"], Meta(description="`echo`: audio comes back. Restart.")] = "echo"

@@ -1,0 +1,105 @@
+"""A transceiver's desk towards the signalling process: opens and ends calls, answers questions about them.
+
+Lives in the transceiver process, on its control thread; `transceiverd/router.py` is the other end.
+"""
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from transceiverd import links
+from transceiverd.calls import TooManyCalls
+from transceiverd.sdp.negotiation import decode_negotiation
+from transceiverd.snapshot import describe
+
+if TYPE_CHECKING:
+    from transceiverd.transceiver import Transceiver
+
+SESSIONS_A_PAGE = 64  # of about 1.5 kB each: a page stays well below a message's size
+
+
+class Desk:
+    """Serves one signalling process at a time; a new one takes over when its socket comes."""
+
+    def __init__(self, transceiver: "Transceiver") -> None:
+        self._transceiver = transceiver
+        self._link: links.Link | None = None
+
+    def use(self, end: socket.socket) -> None:
+        """Talk to this signalling process from now on."""
+        if self._link is not None:
+            self._link.close()
+        self._link = links.Link(end, self._on_message, self._gone)
+        self.tell_load()
+
+    def tell_load(self) -> None:
+        """How full we are; also the sign that the control thread turns."""
+        transceiver = self._transceiver
+        calls = len(transceiver.calls)
+        slots = transceiver.birth.settings.transceiver.slots
+        accepting = transceiver.attached and not transceiver.stopping
+        self._say(links.Load(calls, slots - calls, accepting))
+
+    def tell_ended(self, snapshot: dict[str, object]) -> None:
+        """A call has ended; signalling knows where its offer came from and can say why."""
+        self._say(links.CallEnded(snapshot))
+
+    def _say(self, message: links.Message) -> None:
+        if self._link is not None:
+            self._link.send(message)
+
+    def _gone(self) -> None:
+        self._link = None
+
+    def _on_message(self, message: links.AnyMessage, _descriptors: list[int]) -> None:
+        match message:
+            case links.CreateCall():
+                self._say(self._create(message))
+            case links.Hangup(request, call_id, reason):
+                self._say(links.HangupDone(request, self._hangup(call_id, reason)))
+            case links.Snapshot(request, call_id):
+                self._say(links.SnapshotReply(request, self._snapshot(call_id)))
+            case links.ListSessions(request, first_slot):
+                self._say(self._list(request, first_slot))
+
+    def _create(self, message: links.CreateCall) -> links.Message:
+        transceiver = self._transceiver
+        if not transceiver.attached or transceiver.stopping:
+            return links.CallRefused(message.request, "not_ready", "the relay is not attached", retry_after=1)
+        try:
+            negotiation = decode_negotiation(message.negotiation)
+            created = transceiver.calls.create(negotiation, time.monotonic_ns())
+        except TooManyCalls:
+            return links.CallRefused(message.request, "too_many_calls", "every slot is in use", retry_after=5)
+        except msgspec.DecodeError as error:
+            return links.CallRefused(message.request, "internal", str(error))
+        fingerprint = transceiver.fingerprint
+        self._finish()
+        return links.CallCreated(
+            message.request, created.call_id, created.ufrag, created.password, fingerprint, created.ssrc, created.cname
+        )
+
+    def _hangup(self, call_id: str, reason: str) -> bool:
+        call = self._transceiver.calls.find(call_id)
+        if call is None or call.closing:
+            return False
+        self._transceiver.calls.close(call, reason, time.monotonic_ns())
+        self._finish()
+        return True
+
+    def _snapshot(self, call_id: str) -> dict[str, object] | None:
+        calls = self._transceiver.calls
+        call = calls.find(call_id)
+        return describe(call, time.monotonic_ns()) if call is not None else calls.ended.get(call_id)
+
+    def _list(self, request: int, first_slot: int) -> links.SessionList:
+        now = time.monotonic_ns()
+        slots = sorted(slot for slot in self._transceiver.calls.slots() if slot >= first_slot)
+        page = slots[:SESSIONS_A_PAGE]
+        rows = [describe(call, now) for call in self._transceiver.calls.of_slots(page)]
+        return links.SessionList(request, rows, slots[SESSIONS_A_PAGE] if len(slots) > SESSIONS_A_PAGE else -1)
+
+    def _finish(self) -> None:
+        self._transceiver.finish()

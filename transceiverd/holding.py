@@ -1,0 +1,95 @@
+"""What the supervisor holds for one transceiver, and every process that is that transceiver gets (DESIGN 2.7).
+
+The session segment is given to its transceiver only; lanes and counters also go to relayd. All of it outlives any
+transceiver process. A new process means a new incarnation, which is written into every lane before it starts, so that
+the workers see at once that flows of the old one are dead.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from shm.counters import Counters
+from shm.lane import Lane
+from shm.session import SessionSegment
+from transceiverd.config import TransceiverSection
+from transceiverd.media.outcomes import COUNTER_NAMES as MEDIA_COUNTERS
+from transceiverd.outcomes import CONTROL_COUNTERS
+
+
+@dataclass(eq=False)
+class Holding:
+    """Transceiver `index`'s."""
+
+    index: int
+    sessions: SessionSegment
+    control_counters: Counters
+    media_counters: Counters
+    control_fd: int
+    media_fd: int
+    incarnation: int = 0
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    """By relay worker."""
+
+    @classmethod
+    def make(cls, index: int, config: TransceiverSection) -> "Holding":
+        """Allocate it. OSError when there is not enough memory."""
+        return cls(
+            index,
+            SessionSegment.create(config.slots, index),
+            Counters.create(CONTROL_COUNTERS, index=index),
+            Counters.create(MEDIA_COUNTERS, index=index),
+            os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC),
+            os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC),
+        )
+
+    def renew(self) -> None:
+        """Before a process starts: a new incarnation everywhere."""
+        self.incarnation = secrets.randbits(63) or 1
+        self.sessions.segment.incarnation = self.incarnation
+        for lane in self.lanes.values():
+            lane.incarnation = self.incarnation
+
+    def add_lanes(self, workers: int, config: TransceiverSection) -> list[int]:
+        """Make the lanes that are missing for so many relay workers; gives the workers they are for."""
+        missing = [worker for worker in range(workers) if worker not in self.lanes]
+        for worker in missing:
+            self.lanes[worker] = Lane.create(
+                self.index,
+                worker,
+                handshake_in=config.handshake_ring_bytes,
+                media_in=config.media_ring_bytes,
+                control_out=config.control_ring_bytes,
+                media_out=config.media_ring_bytes,
+                incarnation=self.incarnation,
+                control_fd=self.control_fd,
+                media_fd=self.media_fd,
+            )
+        return missing
+
+    def lanes_of(self) -> Iterator[tuple[Lane, int]]:
+        """Lanes with their workers."""
+        return ((lane, worker) for worker, lane in self.lanes.items())
+
+    def descriptors(self) -> list[int]:
+        """Every descriptor that the transceiver must keep."""
+        own = [
+            self.sessions.segment.fd,
+            self.control_counters.fd,
+            self.media_counters.fd,
+            self.control_fd,
+            self.media_fd,
+        ]
+        return own + [fd for lane in self.lanes.values() for fd in lane.fds]
+
+    def close(self) -> None:
+        """Give all of it up, in this process."""
+        for lane in self.lanes.values():
+            lane.close()
+        self.lanes.clear()
+        self.sessions.segment.close()
+        self.control_counters.segment.close()
+        self.media_counters.segment.close()
+        os.close(self.control_fd)
+        os.close(self.media_fd)

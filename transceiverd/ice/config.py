@@ -1,0 +1,59 @@
+"""The `[ice]` section of the configuration: how long a lite agent waits, and how often it answers a stranger.
+
+Loaded by the transceiver through `shm/config.py`; the engines take the struct as it is.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+
+class IceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[ice]`; every key may change with a restart of transceiverd only."""
+
+    never_checked_ms: Annotated[
+        int,
+        Meta(
+            ge=1_000,
+            le=600_000,
+            description="An answered call that gets no valid check for so long is dropped. A browser gives up sooner.",
+        ),
+    ] = 15_000
+
+    consent_ms: Annotated[
+        int,
+        Meta(
+            ge=5_000,
+            le=600_000,
+            description="Without a valid check for so long, sending stops (consent, RFC 7675 5.1 says 30 s).",
+        ),
+    ] = 30_000
+
+    silent_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=600_000,
+            description="A call whose consent ran out is kept for so long; a valid check within it revives the call.",
+        ),
+    ] = 30_000
+
+    error_interval_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=600_000,
+            description="At most one 400 or 401 answer a call in this time; other failed checks meet silence.",
+        ),
+    ] = 1_000
+
+    nomination_quiet_ms: Annotated[
+        int,
+        Meta(
+            ge=100,
+            le=60_000,
+            description="A nominated address unchecked for so long loses to a nomination of lower priority. "
+            "A phone that leaves Wi-Fi nominates its slower network; this keeps the gap below the 5 s of client SDKs.",
+        ),
+    ] = 2_000

@@ -1,0 +1,156 @@
+"""The control thread's side of the lanes to the relay workers: what comes in, and which worker sends what.
+
+Owned by the transceiver process. A Binding response leaves through the worker its request came in by, as one record
+*publish-and-send*; to the other workers the flow goes as a plain publish (DESIGN 2.3). A worker whose ring is full
+gets what it missed when there is room again, from the call's current state, so that one stuck worker blocks nobody.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from shm.lane import CONTROL, CONTROL_OUT, HANDSHAKE_IN, WORKER, Lane
+from shm.ring import Record, RingConsumer, RingProducer
+from transceiverd.engine import Datagram
+
+# shm/layout.h: enum ringline_record_type
+STUN, DTLS = 1, 2
+PUBLISH, WITHDRAW, PUBLISH_AND_SEND, SEND = 16, 17, 18, 19
+
+
+class Owner:
+    """Whose flow a record speaks of: the fields that every record out carries."""
+
+    __slots__ = ("generation", "incarnation", "origin", "slot", "transceiver")
+
+    def __init__(self, transceiver: int, slot: int, generation: int, origin: int, incarnation: int) -> None:
+        self.transceiver = transceiver
+        self.slot = slot
+        self.generation = generation
+        self.origin = origin
+        self.incarnation = incarnation
+
+
+class WorkerEnd:
+    """Our ends of one lane."""
+
+    def __init__(self, lane: Lane, worker: int) -> None:
+        self.worker = worker
+        self.lane = lane
+        self.control_doorbell = lane.doorbell(CONTROL)
+        self.worker_doorbell = lane.doorbell(WORKER)
+        self.incoming = RingConsumer(lane.segment, HANDSHAKE_IN)
+        self.outgoing = RingProducer(lane.segment, CONTROL_OUT)
+        self.behind: set[int] = set()  # slots whose flows did not fit and are published again
+        self.unpublished = False
+        self.full = 0
+
+
+class ControlLanes:
+    """All lanes of this transceiver."""
+
+    def __init__(self, on_behind: Callable[[int], Iterator[tuple[Owner, bytes, int]]]) -> None:
+        """`on_behind(slot)` gives (owner, flow key, address state) of each flow that a slot has now."""
+        self._ends: dict[int, WorkerEnd] = {}
+        self._flows_of = on_behind
+
+    def use(self, lane: Lane, worker: int) -> None:
+        """Serve this lane from now on."""
+        self._ends[worker] = WorkerEnd(lane, worker)
+
+    @property
+    def workers(self) -> list[int]:
+        """Workers there is a lane to."""
+        return list(self._ends)
+
+    def read(self, most: int) -> Iterator[Record]:
+        """At most `most` records of each worker, oldest first."""
+        for end in self._ends.values():
+            records = end.incoming.read(most)
+            if records:
+                yield from records
+                end.incoming.release()
+
+    def pending(self) -> bool:
+        """Is there anything to read?"""
+        return any(end.incoming.pending() for end in self._ends.values())
+
+    def arm(self) -> None:
+        """About to sleep: workers shall ring from now on. Look at `pending()` once more afterwards."""
+        for end in self._ends.values():
+            end.control_doorbell.arm()
+
+    def disarm(self) -> None:
+        """Awake: nobody needs to ring."""
+        for end in self._ends.values():
+            end.control_doorbell.disarm()
+
+    # ------------------------------------------------------------------ out
+
+    def send(self, owner: Owner, datagram: Datagram, worker: int, address_state: int) -> bool:
+        """Send one datagram through a worker. False when its ring is full: the datagram is gone, as if on the way."""
+        end = self._ends.get(worker) or next(iter(self._ends.values()), None)
+        if end is None:
+            return False
+        kind = PUBLISH_AND_SEND if datagram.publish else SEND
+        return self._write(end, kind, owner, datagram.destination, datagram.data, address_state)
+
+    def publish(self, owner: Owner, key: bytes, address_state: int, but: int = -1) -> None:
+        """Tell every worker, except `but`, that this flow is this call's."""
+        for end in self._ends.values():
+            if end.worker != but and not self._write(end, PUBLISH, owner, key, b"", address_state):
+                end.behind.add(owner.slot)
+
+    def withdraw(self, owner: Owner, key: bytes) -> None:
+        """Tell every worker that this flow is no longer this call's.
+
+        Where a ring is full it is left out: the worker drops what comes for a slot and generation that is gone
+        (counted by us), and whoever gets the address next replaces the flow.
+        """
+        for end in self._ends.values():
+            self._write(end, WITHDRAW, owner, key, b"", 0)
+
+    def mark_all_behind(self, slots: Iterable[int]) -> None:
+        """After an attach: every worker needs every flow again."""
+        everything = set(slots)
+        for end in self._ends.values():
+            end.behind |= everything
+
+    def catch_up(self, most: int) -> bool:
+        """Publish again for at most `most` slots a worker. True when there is more to do."""
+        for end in self._ends.values():
+            for _ in range(min(most, len(end.behind))):
+                slot = end.behind.pop()
+                if not all(self._write(end, PUBLISH, *flow[:2], b"", flow[2]) for flow in self._flows_of(slot)):
+                    end.behind.add(slot)
+                    break
+        return any(end.behind for end in self._ends.values())
+
+    def flush(self) -> None:
+        """Make all that was written visible and wake the workers that sleep: once a turn, not once a record."""
+        for end in self._ends.values():
+            if end.unpublished:
+                end.unpublished = False
+                end.outgoing.publish()
+                end.worker_doorbell.ring()
+
+    def full(self) -> int:
+        """Records that found a ring full."""
+        return sum(end.full for end in self._ends.values())
+
+    @staticmethod
+    def _write(end: WorkerEnd, kind: int, owner: Owner, key: bytes, payload: bytes, address_state: int) -> bool:
+        written = end.outgoing.write(
+            kind,
+            key,
+            payload,
+            slot=owner.slot,
+            generation=owner.generation,
+            origin=owner.origin,
+            incarnation=owner.incarnation,
+            worker=end.worker,
+            address_state=address_state,
+        )
+        if written:
+            end.unpublished = True
+        else:
+            end.full += 1
+        return written

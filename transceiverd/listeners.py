@@ -1,0 +1,99 @@
+"""The signalling process's listeners: public HTTP and HTTPS, and the operator's socket and port (DESIGN 5).
+
+Used by `signalling_process.py`; what is served there is `transceiverd/signalling`. All sockets are bound before any is
+served, so a port that is taken is said at once and nothing half-works.
+"""
+
+import logging
+import socket
+import ssl
+from pathlib import Path
+
+from aiohttp import web
+
+from transceiverd.signalling.app import SERVICE, build_public_app
+from transceiverd.signalling.config import OperatorSection, SignallingSection
+from transceiverd.signalling.guard import ConnectionGuard
+from transceiverd.signalling.operator import build_operator_app, signalling_metrics
+from transceiverd.signalling.router import CallRouter
+from transceiverd.signalling.selfsigned import server_context
+from transceiverd.signalling.server import HttpServer, open_tcp, open_unix
+
+log = logging.getLogger("signalling")
+
+
+class Listeners:
+    """Everything that listens for HTTP."""
+
+    def __init__(
+        self, config: SignallingSection, operator: OperatorSection, router: CallRouter, runtime_directory: Path
+    ) -> None:
+        self._config = config
+        self._operator = operator
+        self._operator_path = runtime_directory / operator.socket
+        public = build_public_app(config, router)
+        service = public[SERVICE]
+        public_guard = ConnectionGuard(config.connections_max, config.request_seconds)
+        private = build_operator_app(
+            operator,
+            router,
+            lambda: signalling_metrics(service.counters, len(public_guard.connections), public_guard.counters),
+        )
+        self._public = self._server(public, public_guard)
+        self._private = self._server(private, ConnectionGuard(operator.connections_max, config.request_seconds))
+
+    def _server(self, app: web.Application, guard: ConnectionGuard) -> HttpServer:
+        return HttpServer(
+            app,
+            guard,
+            keepalive_timeout=self._config.idle_seconds,
+            max_field_size=self._config.header_bytes_max,
+            max_line_size=self._config.header_bytes_max,
+            max_headers=self._config.headers_max,
+        )
+
+    async def start(self) -> None:
+        """Bind everything, then serve. OSError (`[signalling]` or `[operator]` named in it) when that is impossible."""
+        config, operator = self._config, self._operator
+        tls = self._tls_context()
+        await self._public.start()
+        await self._private.start()
+        if config.port:
+            end = _bind("[signalling] port", config.listen, config.port)
+            await self._public.listen(end)
+            log.info("call page and API on http://%s:%d/", _host(config.listen), config.port)
+        if tls is not None:
+            end = _bind("[signalling] tls_port", config.tls_listen, config.tls_port)
+            await self._public.listen(end, tls)
+            log.info("call page and API on https://%s:%d/", _host(config.tls_listen), config.tls_port)
+        if operator.port:
+            await self._private.listen(_bind("[operator] port", operator.listen, operator.port))
+        if operator.socket:
+            await self._private.listen(open_unix(str(self._operator_path)))
+
+    async def stop(self) -> None:
+        """Accept no more, answer what is in work, remove the socket."""
+        await self._public.stop()
+        await self._private.stop()
+        self._operator_path.unlink(missing_ok=True)
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        config = self._config
+        if not config.tls_port:
+            return None
+        assert config.tls_certificate, "check_exposure has looked"
+        try:
+            return server_context(config.tls_certificate, config.tls_key)
+        except OSError as error:  # ssl.SSLError is one
+            raise OSError(f"[signalling] tls_certificate {config.tls_certificate}: {error}") from error
+
+
+def _bind(key: str, address: str, port: int) -> socket.socket:
+    try:
+        return open_tcp(address, port)
+    except OSError as error:
+        raise OSError(f"{key}: {address} port {port}: {error.strerror}") from error
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

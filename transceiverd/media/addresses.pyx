@@ -1,0 +1,74 @@
+# cython: language_level=3
+"""Where a call's media comes from and goes to (DESIGN 2.4, FACTS 1).
+
+Control writes `session.addresses` under a seqlock (shm/session_addresses.pxd); the media thread keeps a copy and looks at
+one word a packet to see whether it is still good. It never waits for control: meanwhile the old copy serves.
+
+An address is proven for media when a fresh SRTP or SRTCP packet came from it (`media.srtp_proven`, ours) or a DTLS
+record did (`dtls_proven`, control's). Sending goes to the nominated one if it is proven, else to where the last authentic
+packet came from, else to the proven one checked last. A check alone earns nothing here.
+"""
+from libc.string cimport memcmp
+
+from shm.layout cimport RINGLINE_FLAG_CONTENDED
+from shm.session_addresses cimport session_addresses_changed, session_read_addresses
+
+from transceiverd.media.channel cimport EVENT_SRTP_PROVEN, send_event
+from transceiverd.media.outcomes cimport ADDRESSES_PROVEN
+from transceiverd.media.state cimport ADDRESSES, count
+
+cdef enum:
+    # While an address is in dispute every authentic packet could say so; one event in so many ns is enough to win it.
+    CONTENDED_INTERVAL_NS = 20_000_000
+
+
+cdef inline void _refresh(call *c) noexcept nogil:
+    if session_addresses_changed(c.session, &c.addresses):
+        session_read_addresses(c.session, &c.addresses)
+
+
+cdef inline bint _is_proven(call *c, int place) noexcept nogil:
+    cdef uint32_t id = c.addresses.addresses[place].id
+    return id != 0 and (c.addresses.addresses[place].dtls_proven or c.session.media.srtp_proven[place] == id)
+
+
+cdef inline int _place_of(call *c, const flow_key *key) noexcept nogil:
+    cdef int place
+    for place in range(ADDRESSES):
+        if c.addresses.addresses[place].id != 0 and memcmp(&c.addresses.addresses[place].key, key, sizeof(flow_key)) == 0:
+            return place
+    return -1
+
+
+cdef void prove_address(media_thread *m, call *c, const record *header, uint32_t lane) noexcept nogil:
+    cdef int place
+    cdef uint32_t id
+    cdef bint disputed
+    _refresh(c)
+    c.lane = lane
+    place = _place_of(c, &header.key)
+    if place < 0:
+        return  # control has dropped it from the call: nothing to prove
+    id = c.addresses.addresses[place].id
+    c.session.media.srtp_proven[place] = id
+    c.latest = place
+    c.latest_id = id
+    disputed = header.flags & RINGLINE_FLAG_CONTENDED and m.now - c.contended_ns >= CONTENDED_INTERVAL_NS
+    if (c.announced[place] != id or disputed) and send_event(m, EVENT_SRTP_PROVEN, c.slot, c.generation, &header.key):
+        c.announced[place] = id
+        c.contended_ns = m.now
+        count(m, ADDRESSES_PROVEN, 1)
+
+
+cdef const flow_key *send_target(call *c) noexcept nogil:
+    cdef int place, nominated, best = -1
+    _refresh(c)
+    nominated = c.addresses.nominated
+    if 0 <= nominated < ADDRESSES and _is_proven(c, nominated):
+        return &c.addresses.addresses[nominated].key
+    if c.latest >= 0 and c.addresses.addresses[c.latest].id == c.latest_id:
+        return &c.addresses.addresses[c.latest].key
+    for place in range(ADDRESSES):
+        if _is_proven(c, place) and (best < 0 or c.addresses.addresses[place].checked_ns > c.addresses.addresses[best].checked_ns):
+            best = place
+    return &c.addresses.addresses[best].key if best >= 0 else NULL

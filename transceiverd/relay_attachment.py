@@ -1,0 +1,135 @@
+"""The supervisor's connection to relayd's control socket (DESIGN 2.7): attach, offer everything, be told of changes.
+
+Either daemon may start, stop or restart first: while there is no relayd this tries again several times a second, and
+after every attach it offers the same lanes and counters again. Runs in the supervisor's loop, never blocks.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from relayd.loop import READ, EventLoop
+from shm import attach
+from shm.segment import SUPPORTED_MAJORS
+
+log = logging.getLogger("relay")
+
+SOCKET_NAME = "relayd.sock"
+# Often enough that a restart of relayd costs a call no more than this on top; a refused connect costs 20 us.
+RETRY_NS = 50_000_000
+# One offer is out at a time, so relayd's answer to each says what it was for.
+Offer = tuple[attach.AnyMessage, Sequence[int]]
+
+
+class RelayAttachment:
+    """At most one connection; `on_welcome(welcome)` gives the offers to make, `on_attached`, `on_detached` follow."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        directory: Path,
+        on_welcome: Callable[[attach.Welcome], list[Offer]],
+        on_attached: Callable[[], None],
+        on_detached: Callable[[], None],
+        on_worker_replaced: Callable[[int], None],
+    ) -> None:
+        self._loop = loop
+        self._path = directory / SOCKET_NAME
+        self._on_welcome = on_welcome
+        self._on_attached = on_attached
+        self._on_detached = on_detached
+        self._on_worker_replaced = on_worker_replaced
+        self._socket: socket.socket | None = None
+        self._offers: list[Offer] = []
+        self._complaint = ""
+        self.attached = False
+
+    def start(self) -> None:
+        """Try to attach, now and as long as it takes."""
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        end.setblocking(False)
+        try:
+            end.connect(str(self._path))
+            attach.send(end, attach.Hello("transceiverd", list(SUPPORTED_MAJORS), os.getpid()))
+        except OSError as error:
+            end.close()
+            self._complain(f"no relayd at {self._path}: {error.strerror}")
+            self._loop.call_after(RETRY_NS, self.start)
+            return
+        self._socket = end
+        self._loop.watch(end.fileno(), READ, self._readable)
+
+    def tell(self, message: attach.AnyMessage, descriptors: Sequence[int] = ()) -> None:
+        """Say something outside the attach, such as a new incarnation; nothing when not attached."""
+        if self.attached:
+            self._offers.append((message, descriptors))
+            if len(self._offers) == 1:
+                self._send_next()
+
+    def close(self) -> None:
+        """Detach for good."""
+        if self._socket is not None:
+            self._loop.unwatch(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def _readable(self, _events: int) -> None:
+        while self._socket is not None:
+            try:
+                message, _ = attach.receive(self._socket)
+            except BlockingIOError:
+                return
+            except (EOFError, OSError, attach.MalformedMessage) as error:
+                self._lost(str(error))
+                return
+            self._obey(message)
+
+    def _obey(self, message: attach.AnyMessage) -> None:
+        match message:
+            case attach.Welcome():
+                self._offers = self._on_welcome(message)
+                self._send_next()
+            case attach.Refused(reason, found, allowed):
+                self._lost(f"relayd refused: {reason}: found {found}, allowed {allowed}")
+            case attach.Accepted() | attach.KeyConfirmed():
+                self._offers.pop(0)
+                self._advance()
+            case attach.WorkerReplaced(worker):
+                self._on_worker_replaced(worker)
+
+    def _advance(self) -> None:
+        if self._offers:
+            self._send_next()
+        elif not self.attached:
+            self.attached = True
+            self._complaint = ""
+            log.info("attached to relayd at %s", self._path)
+            self._on_attached()
+
+    def _send_next(self) -> None:
+        """One small message at a time is out, which always fits the socket's buffer."""
+        assert self._socket is not None
+        message, descriptors = self._offers[0]
+        try:
+            attach.send(self._socket, message, descriptors)
+        except OSError as error:
+            self._lost(str(error))
+
+    def _lost(self, why: str) -> None:
+        self.close()
+        self._offers = []
+        if self.attached:
+            log.warning("detached from relayd: %s", why)
+            self.attached = False
+            self._on_detached()
+        else:
+            self._complain(why)
+        self._loop.call_after(RETRY_NS, self.start)
+
+    def _complain(self, text: str) -> None:
+        """Once for each reason, not at every try."""
+        if text != self._complaint:
+            self._complaint = text
+            log.warning("%s; trying again", text)

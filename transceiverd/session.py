@@ -1,0 +1,347 @@
+"""One call: ICE, DTLS and the hand-over to the media thread, composed into one sans-I/O engine (DESIGN 2.12).
+
+The transceiver process feeds it STUN and DTLS datagrams, what the media thread reports, and time; and drains it after
+every call. SRTP, RTP and RTCP are not here: they belong to the media thread (`transceiverd/media`), which works on the
+same session record. Which record field has which writer is said in `shm/layout.h`.
+
+    NEW --check accepted--> CHECKED --DTLS done--> CONNECTED <--consent--> SILENT
+     any of them --hangup, close_notify, time-out, fingerprint mismatch--> CLOSING
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from transceiverd.dtls.engine import ApplicationDataReceived, DtlsEngine, HandshakeCompleted, RecordAuthenticated
+from transceiverd.dtls.state import DtlsState
+from transceiverd.engine import MILLISECOND, Closed, Datagram, Drops, Timeout
+from transceiverd.ice.addresses import PROVEN
+from transceiverd.ice.agent import (
+    AddressChecked,
+    AddressDropped,
+    AddressNominated,
+    ConsentExpired,
+    ConsentRegained,
+    LiteAgent,
+    NeverChecked,
+)
+from transceiverd.phases import Phases
+
+NO_ADDRESS = "dtls-unchecked-address"
+NO_TARGET = "dtls-no-target"
+AMPLIFICATION = "dtls-amplification"
+NO_CHANNELS = "application-data-unwanted"
+# Labels of the drops that are the session's own; its engines have theirs.
+DROP_REASONS = (NO_ADDRESS, NO_TARGET, AMPLIFICATION, NO_CHANNELS)
+
+
+class State(IntEnum):
+    """enum ringline_session_state of shm/layout.h."""
+
+    NEW = 1
+    CHECKED = 2
+    CONNECTED = 3
+    SILENT = 4
+    CLOSING = 5
+
+
+# What may follow what; `_move` is the one place that changes a state. A SILENT call comes back to what it was.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.NEW: frozenset({State.CHECKED, State.CLOSING}),
+    State.CHECKED: frozenset({State.CONNECTED, State.SILENT, State.CLOSING}),
+    State.CONNECTED: frozenset({State.SILENT, State.CLOSING}),
+    State.SILENT: frozenset({State.CHECKED, State.CONNECTED, State.CLOSING}),
+    State.CLOSING: frozenset(),
+}
+
+
+class SessionStore(Protocol):
+    """What a session keeps of itself outside any process: in the product `shm.session.SessionRecord`."""
+
+    state: int
+    last_check_ns: int
+    checked_since_ns: int
+    connected_ns: int
+    closing_ns: int
+
+    @property
+    def dtls(self) -> DtlsState:
+        """The record layer's state."""
+
+    @property
+    def srtp(self) -> "SrtpStore":
+        """The SRTP keys."""
+
+
+class SrtpStore(Protocol):
+    """`struct session_srtp_keys`; `profile` is written last."""
+
+    profile: int
+    local_key: bytes
+    local_salt: bytes
+    remote_key: bytes
+    remote_salt: bytes
+
+
+class FlowPublished(NamedTuple):
+    """Every relay worker shall hold this flow for this call."""
+
+    key: bytes
+    address_state: int
+
+
+class FlowWithdrawn(NamedTuple):
+    """No relay worker shall hold this flow for this call any more."""
+
+    key: bytes
+
+
+class MediaReady(NamedTuple):
+    """The SRTP keys are in the record: the media thread may take the call up."""
+
+    profile: int
+
+
+Event = FlowPublished | FlowWithdrawn | MediaReady | Closed
+
+
+class Session:
+    """A call from its answer to its end.
+
+    Every method that takes `now` may leave datagrams and events to poll and may move `next_timeout()`.
+    """
+
+    __slots__ = (
+        "_datagrams",
+        "_dtls_timeout",
+        "_events",
+        "agent",
+        "close_reason",
+        "drops",
+        "dtls",
+        "nominated_key",
+        "phases",
+        "state",
+        "store",
+        "version",
+    )
+
+    def __init__(
+        self, store: SessionStore, agent: LiteAgent, dtls: DtlsEngine, dtls_timeout_ms: int, drops: Drops, now: int
+    ) -> None:
+        """`drops` is shared with the engines, and by all calls of a process."""
+        self.store = store
+        self.agent = agent
+        self.dtls = dtls
+        self.drops = drops
+        self.state = State.NEW
+        self.phases = Phases(now)
+        self.close_reason = ""
+        self.nominated_key = b""
+        self.version = ""
+        self._dtls_timeout = dtls_timeout_ms * MILLISECOND
+        self._datagrams: list[Datagram] = []
+        self._events: list[Event] = []
+        store.state = State.NEW
+
+    # ------------------------------------------------------------------ in
+
+    def receive_stun(self, data: bytes, source: bytes, now: int) -> None:
+        """A STUN packet whose ufrag the worker verified."""
+        self.phases.reach("first_check", now)
+        self.agent.receive_datagram(data, source, now)
+        self._drain(source, now)
+
+    def receive_dtls(self, data: bytes, source: bytes, now: int) -> None:
+        """A DTLS datagram. Before an accepted check from `source` it never reaches OpenSSL (FACTS 1)."""
+        if not self.agent.may_hear(source):
+            self.drops[NO_ADDRESS] += 1
+            return
+        self.phases.reach("dtls_answered", now)
+        self.agent.account_received(source, len(data))
+        self.dtls.receive_datagram(data, now)
+        self._drain(source, now)
+
+    def prove(self, key: bytes, now: int) -> None:
+        """The media thread authenticated a fresh SRTP packet from `key`."""
+        if self.agent.may_hear(key):
+            self.phases.reach("first_media", now)
+            self.agent.addresses.mark_proven(key, "srtp")
+            # Published even when it was proven before: a contender may dispute the flow (DESIGN 2.4).
+            self._publish(key)
+
+    def handle_timeout(self, now: int) -> None:
+        """Do all that is due."""
+        self.agent.handle_timeout(now)
+        self.dtls.handle_timeout(now)
+        due = self._dtls_deadline()
+        if due is not None and now >= due:
+            self._end("no dtls", now)
+        self._drain(b"", now)
+
+    def close(self, reason: str, now: int) -> None:
+        """End the call from our side: close_notify, flows withdrawn."""
+        self._end(reason, now)
+        self._drain(b"", now)
+
+    def send_application_data(self, data: bytes, now: int) -> None:
+        """Send one SCTP packet."""
+        self.dtls.send(data, now)
+        self._drain(b"", now)
+
+    # ------------------------------------------------------------------ out
+
+    def next_timeout(self) -> Timeout | None:
+        """The earliest of the parts' deadlines."""
+        due = self._dtls_deadline()
+        candidates = [
+            self.agent.next_timeout(),
+            self.dtls.next_timeout(),
+            None if due is None else Timeout(due, "no-dtls"),
+        ]
+        return min((at for at in candidates if at is not None), default=None)
+
+    def poll_datagram(self) -> Datagram | None:
+        """The next datagram to send."""
+        return self._datagrams.pop(0) if self._datagrams else None
+
+    def poll_event(self) -> Event | None:
+        """The next event."""
+        return self._events.pop(0) if self._events else None
+
+    def flows(self) -> Iterator[tuple[bytes, int]]:
+        """The flows that workers should hold now, with their address states: for publishing all again."""
+        if self.state in (State.CHECKED, State.CONNECTED):
+            for address in self.agent.addresses:
+                yield address.key, self.agent.addresses.state(address.key)
+
+    # ------------------------------------------------------------------ between
+
+    def _drain(self, source: bytes, now: int) -> None:
+        """Take what the engines left, until none has anything: one's event may be another's input."""
+        while (event := self.agent.poll_event()) is not None:
+            self._on_ice(event, now)
+        while (dtls_event := self.dtls.poll_event()) is not None:
+            self._on_dtls(dtls_event, source, now)
+        while (datagram := self.agent.poll_datagram()) is not None:
+            self._datagrams.append(datagram)
+        while (data := self.dtls.poll_datagram()) is not None:
+            self._send_dtls(data, now)
+
+    def _on_ice(self, event: object, now: int) -> None:
+        match event:
+            case AddressChecked(key):
+                self._on_checked(key, now)
+            case AddressNominated(key):
+                self.phases.reach("nominated", now)
+                self.nominated_key = key
+            case AddressDropped(key):
+                self._events.append(FlowWithdrawn(key))
+            case ConsentExpired():
+                self._move(State.SILENT)
+                self._withdraw_all()
+            case ConsentRegained():
+                self._move(State.CONNECTED if self.store.connected_ns else State.CHECKED)
+                self._events.extend(FlowPublished(key, state) for key, state in self.flows())
+            case NeverChecked():
+                pass  # Closed follows
+            case Closed(reason):
+                self._end(reason, now)
+
+    def _on_checked(self, key: bytes, now: int) -> None:
+        self.store.last_check_ns = now
+        if self.state is State.NEW:
+            self._move(State.CHECKED)
+            self.phases.reach("check_accepted", now)
+            self.store.checked_since_ns = now
+            self.dtls.start(now)
+            self.phases.reach("dtls_started", now)
+        self._publish(key)
+
+    def _on_dtls(self, event: object, source: bytes, now: int) -> None:
+        match event:
+            case HandshakeCompleted():
+                self._on_handshake(event, now)
+                self._prove_by_dtls(source)
+            case RecordAuthenticated():
+                self._prove_by_dtls(source)
+            case ApplicationDataReceived():
+                self.drops[NO_CHANNELS] += 1
+            case Closed(reason):
+                self._end(reason, now)
+
+    def _on_handshake(self, done: HandshakeCompleted, now: int) -> None:
+        self.agent.handshake_completed()
+        self._move(State.CONNECTED)
+        self.store.connected_ns = now
+        self.phases.reach("dtls_done", now)
+        self.version = f"{done.version} {done.cipher}"
+        if not done.srtp_profile:
+            return  # RFC 5764 4.1: no profile in common, no media; data channels would still work
+        keys = self.store.srtp
+        keys.local_key, keys.local_salt = done.local_key, done.local_salt
+        keys.remote_key, keys.remote_salt = done.remote_key, done.remote_salt
+        keys.profile = done.srtp_profile
+        self._events.append(MediaReady(done.srtp_profile))
+
+    def _prove_by_dtls(self, key: bytes) -> None:
+        if key and self.state is not State.CLOSING:
+            self.agent.addresses.mark_proven(key, "dtls")
+            self._publish(key)
+
+    def _publish(self, key: bytes) -> None:
+        if self.state in (State.CHECKED, State.CONNECTED):
+            self._events.append(FlowPublished(key, self.agent.addresses.state(key)))
+
+    def _send_dtls(self, data: bytes, now: int) -> None:
+        """To the one address the rules name, and no more than it has earned; what is dropped is sent again by time."""
+        target = self.agent.send_target(now)
+        if not target:
+            self.drops[NO_TARGET] += 1
+        elif not self.agent.may_send(target, len(data)):
+            self.drops[AMPLIFICATION] += 1
+        else:
+            self.agent.account_sent(target, len(data))
+            self._datagrams.append(Datagram(data, target))
+
+    def _dtls_deadline(self) -> int | None:
+        """Checked, but no association (DESIGN 5): covers the server role, where the peer must speak first."""
+        if self.state is not State.CHECKED:
+            return None
+        return self.store.checked_since_ns + self._dtls_timeout
+
+    def _end(self, reason: str, now: int) -> None:
+        """Once: close_notify while the address still counts, then the flows, then the news."""
+        if self.state is State.CLOSING:
+            return
+        self.close_reason = reason
+        self.phases.reach("closed", now)
+        self.store.closing_ns = now
+        self.dtls.close(now)
+        while (data := self.dtls.poll_datagram()) is not None:
+            self._send_dtls(data, now)
+        self._withdraw_all()
+        self._move(State.CLOSING)
+        self.agent.close(reason)
+        self._events.append(Closed(reason))
+
+    def _withdraw_all(self) -> None:
+        self._events.extend(FlowWithdrawn(address.key) for address in self.agent.addresses)
+
+    def _move(self, state: State) -> None:
+        assert state in TRANSITIONS[self.state], (self.state, state)
+        self.state = state
+        self.store.state = state
+
+
+__all__ = [
+    "DROP_REASONS",
+    "PROVEN",
+    "Event",
+    "FlowPublished",
+    "FlowWithdrawn",
+    "MediaReady",
+    "Session",
+    "SessionStore",
+    "State",
+]

@@ -1,0 +1,164 @@
+"""The call API: `/v1/realtime/calls` (DESIGN 5, FACTS 2), shared by WHIP where both do the same.
+
+One object for one application. Every route here but the preflight needs a token where tokens are configured, and a call
+id on top: ids cannot be guessed (`callid.py`), so who has one may end and watch that call.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from aiohttp import web
+
+from transceiverd import callid
+from transceiverd.sdp.errors import SdpError
+from transceiverd.sdp.negotiate import NegotiationConfig, negotiate
+from transceiverd.sdp.parse import parse_offer
+from transceiverd.signalling.auth import TokenList
+from transceiverd.signalling.body import CallRequest, read_call_request
+from transceiverd.signalling.config import SignallingSection
+from transceiverd.signalling.cors import CrossOrigin
+from transceiverd.signalling.diagnosis import diagnose
+from transceiverd.signalling.errors import Handler, HttpError, json_response
+from transceiverd.signalling.router import CallContext, CallRouter, Created, Unavailable
+
+logger = logging.getLogger("transceiverd.signalling")
+
+CALLS = "/v1/realtime/calls"
+T = TypeVar("T")
+
+
+class CallService:
+    """Placing, ending and explaining calls, whatever the dialect of the request."""
+
+    def __init__(
+        self, config: SignallingSection, router: CallRouter, negotiation: NegotiationConfig, tokens: TokenList
+    ) -> None:
+        self.config = config
+        self.tokens = tokens
+        self.cors = CrossOrigin(config.cors_origins)
+        self.counters: Counter[str] = Counter()
+        """Calls created and hung up, and offers refused by code: for `/metrics`."""
+        self._router = router
+        self._negotiation = negotiation
+        self._limits = config.sdp_limits()
+        self._pending = 0
+
+    async def place(self, wanted: CallRequest, context: CallContext) -> Created:
+        """From an offer to an answer. Raises SdpError, RouterError."""
+        try:
+            offer = parse_offer(wanted.sdp, self._limits)
+            negotiation = negotiate(offer, self._negotiation)
+        except SdpError as error:
+            self.counters[f"refused_{error.code}"] += 1
+            raise
+        if self._pending >= self.config.calls_pending_max:
+            raise Unavailable("too_many_pending", "too many calls are being set up at this moment")
+        self._pending += 1
+        try:
+            created = await self.ask(self._router.create(offer, negotiation, context))
+        finally:
+            self._pending -= 1
+        self.counters["created"] += 1
+        logger.info("%s placed by %s (%s)", callid.short(created.call_id), context.client_address, context.dialect)
+        return created
+
+    async def end(self, call_id: str) -> None:
+        """Hang up. HttpError 404 for a call that is not."""
+        if not await self.ask(self._router.hangup(known_id(call_id))):
+            raise no_such_call()
+        self.counters["hung_up"] += 1
+
+    async def explain(self, call_id: str) -> web.Response:
+        """The diagnosis of a call as JSON."""
+        snapshot = await self.ask(self._router.snapshot(known_id(call_id)))
+        if snapshot is None:
+            raise no_such_call()
+        return json_response(diagnose(snapshot))
+
+    async def exists(self, call_id: str) -> bool:
+        """Whether a call lives."""
+        snapshot = await self.ask(self._router.snapshot(known_id(call_id)))
+        return snapshot is not None and snapshot.state not in ("closing", "closed")
+
+    async def ask(self, answer: Awaitable[T]) -> T:
+        """What the router says, or Unavailable when it says nothing in time."""
+        try:
+            async with asyncio.timeout(self.config.router_seconds):
+                return await answer
+        except TimeoutError:
+            raise Unavailable("no_reply", "the transceiver did not reply in time") from None
+
+
+class CallRoutes:
+    """The HTTP face of `CallService` under `/v1/realtime/calls`."""
+
+    def __init__(self, service: CallService) -> None:
+        self._service = service
+
+    def register(self, router: web.UrlDispatcher) -> None:
+        """Add the routes."""
+        one = CALLS + "/{call_id}"
+        router.add_post(CALLS, self.create)
+        router.add_post(one + "/hangup", self.hangup)
+        router.add_delete(one, self.hangup)
+        router.add_get(one + "/diagnosis", self.diagnosis)
+        for path, methods in (
+            (CALLS, "POST, OPTIONS"),
+            (one, "DELETE, OPTIONS"),
+            (one + "/hangup", "POST, OPTIONS"),
+            (one + "/diagnosis", "GET, OPTIONS"),
+        ):
+            router.add_options(path, self._preflight(methods))
+
+    async def create(self, request: web.Request) -> web.Response:
+        """`POST /v1/realtime/calls`."""
+        self._service.tokens.require(request)
+        wanted = await read_call_request(request, self._service.config.request_seconds)
+        created = await self._service.place(wanted, CallContext(request.remote or "", "realtime", wanted.session))
+        return answer_response(created, f"{CALLS}/{created.call_id}")
+
+    async def hangup(self, request: web.Request) -> web.Response:
+        """`POST /v1/realtime/calls/{id}/hangup`, and DELETE as our extension."""
+        self._service.tokens.require(request)
+        await self._service.end(request.match_info["call_id"])
+        return web.Response(status=200)
+
+    async def diagnosis(self, request: web.Request) -> web.Response:
+        """`GET /v1/realtime/calls/{id}/diagnosis`: what the server knows, for the page."""
+        self._service.tokens.require(request)
+        return await self._service.explain(request.match_info["call_id"])
+
+    def _preflight(self, methods: str) -> Handler:
+        async def options(request: web.Request) -> web.Response:
+            return self._service.cors.preflight(request, methods)
+
+        return options
+
+
+def answer_response(created: Created, location: str, headers: dict[str, str] | None = None) -> web.Response:
+    """201 with the answer. The path has no slash or query behind (DESIGN 5)."""
+    return web.Response(
+        status=201,
+        body=created.answer_sdp.encode("utf-8"),
+        headers={
+            "Content-Type": "application/sdp",
+            "Location": location,
+            "Cache-Control": "no-store",
+            **(headers or {}),
+        },
+    )
+
+
+def known_id(call_id: str) -> str:
+    """The id, if it is written like one; else nobody need be asked."""
+    if callid.route(call_id) is None:
+        raise no_such_call()
+    return call_id
+
+
+def no_such_call() -> HttpError:
+    """The same words for an id that never was, one that ended, and one that is malformed."""
+    return HttpError(404, "call_not_found", "there is no such call", param="call_id")

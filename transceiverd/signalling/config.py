@@ -1,0 +1,119 @@
+"""The sections `[signalling]` and `[operator]` of `ringline.toml`.
+
+Read through `shm/config.py`, which makes errors and the reference page from the descriptions. What one field alone
+cannot say (who may be reached from where) is checked in `exposure.py`.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from transceiverd.sdp.limits import SdpLimits
+
+Token = Annotated[str, Meta(min_length=16, max_length=512, pattern=r"^[A-Za-z0-9._~+/-]+=*$")]
+
+
+class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[signalling]`: the public HTTP listener."""
+
+    listen: Annotated[
+        str, Meta(description="Address of the plain HTTP listener. Other than loopback needs `auth`. Restart.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Its TCP port. 0: no plain HTTP listener. Restart.")] = 8080
+    auth: Annotated[
+        Literal["tokens", "none"] | None,
+        Meta(
+            description="`tokens`: callers need one of `tokens`. `none`: everybody may call, from wherever `listen` can"
+            " be reached. Unset: as `none`, and only loopback may be listened on. Restart."
+        ),
+    ] = None
+    tokens: Annotated[
+        list[Token],
+        Meta(description='Bearer tokens for `auth = "tokens"`, at least 16 characters each. Restart.'),
+    ] = msgspec.field(default_factory=list)
+    tls_listen: Annotated[
+        str, Meta(description="Address of the HTTPS listener. Other than loopback needs `auth`. Restart.")
+    ] = "127.0.0.1"
+    tls_port: Annotated[int, Meta(ge=0, le=65535, description="Its TCP port. 0: no HTTPS listener. Restart.")] = 0
+    tls_certificate: Annotated[
+        str | None, Meta(description="PEM file of the certificate chain for HTTPS. Restart.")
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="PEM file of its private key. Restart.")] = None
+    hosts: Annotated[
+        list[str],
+        Meta(
+            description="Host names accepted in requests, without port. Empty: with tokens any, else only names of"
+            " loopback and literal addresses (against DNS rebinding). Restart."
+        ),
+    ] = msgspec.field(default_factory=list)
+    cors_origins: Annotated[
+        list[str], Meta(description="Origins whose pages may place calls. `*`: any; tokens still count. Restart.")
+    ] = msgspec.field(default_factory=lambda: ["*"])
+    offer_bytes_max: Annotated[
+        int, Meta(ge=4096, le=262_144, description="Bytes of an SDP offer; larger ones get 400. Restart.")
+    ] = 65_536
+    offer_lines_max: Annotated[
+        int, Meta(ge=100, le=20_000, description="Lines of an offer; more get 400. Restart.")
+    ] = 2_000
+    offer_sections_max: Annotated[
+        int, Meta(ge=1, le=64, description="Media sections of an offer; more get 400. Restart.")
+    ] = 16
+    offer_candidates_max: Annotated[
+        int, Meta(ge=0, le=4096, description="Candidates of an offer; more get 400. None is ever contacted. Restart.")
+    ] = 256
+    body_bytes_max: Annotated[
+        int, Meta(ge=8192, le=1 << 20, description="Bytes of a request body, offer and session; more get 413. Restart.")
+    ] = 131_072
+    header_bytes_max: Annotated[
+        int, Meta(ge=1024, le=65_536, description="Bytes of one header line; more get 400. Restart.")
+    ] = 8_190
+    headers_max: Annotated[int, Meta(ge=16, le=512, description="Header lines of a request. Restart.")] = 64
+    connections_max: Annotated[
+        int, Meta(ge=8, le=100_000, description="HTTP connections at once; further ones get 503. Restart.")
+    ] = 1_024
+    request_seconds: Annotated[
+        float,
+        Meta(gt=0, le=600, description="Seconds from a request's first byte to its answer's last; then it is cut off."),
+    ] = 30.0
+    idle_seconds: Annotated[
+        float, Meta(gt=0, le=3600, description="Seconds that an idle connection is kept open. Restart.")
+    ] = 60.0
+    calls_pending_max: Annotated[
+        int, Meta(ge=1, le=10_000, description="Calls being set up at once; further ones get 503. Restart.")
+    ] = 256
+    router_seconds: Annotated[
+        float, Meta(gt=0, le=60, description="Seconds that a transceiver has for a reply; then 503. Restart.")
+    ] = 5.0
+
+    def sdp_limits(self) -> SdpLimits:
+        """The bounds of offers, as the parser takes them."""
+        return SdpLimits(
+            bytes_max=self.offer_bytes_max,
+            lines_max=self.offer_lines_max,
+            sections_max=self.offer_sections_max,
+            candidates_max=self.offer_candidates_max,
+        )
+
+
+class OperatorSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[operator]`: metrics and sessions, for people who run the server."""
+
+    socket: Annotated[
+        str,
+        Meta(description="Unix socket, mode 0660; relative to the runtime directory. Empty: none. Restart."),
+    ] = "operator.sock"
+    listen: Annotated[
+        str, Meta(description="Address of the TCP listener. Other than loopback needs `tokens`. Restart.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Its TCP port. 0: none. Restart.")] = 9478
+    tokens: Annotated[
+        list[Token],
+        Meta(description="Bearer tokens for the TCP listener. Empty: none asked for, loopback only. Restart."),
+    ] = msgspec.field(default_factory=list)
+    connections_max: Annotated[
+        int, Meta(ge=4, le=10_000, description="Connections at once; further ones get 503. Restart.")
+    ] = 64
+
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {"signalling": SignallingSection, "operator": OperatorSection}

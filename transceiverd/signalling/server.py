@@ -1,0 +1,116 @@
+"""Puts an application onto sockets: TCP, TLS and Unix, guarded, stoppable.
+
+The signalling process makes one `HttpServer` for each application. Sockets come from `open_tcp` and `open_unix` here,
+or ready-made from a supervisor that outlives this process.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import ssl
+import stat
+
+from aiohttp import web
+
+from transceiverd.signalling.guard import TLS_HANDSHAKE_SECONDS, ConnectionGuard, access_logger_class
+
+BACKLOG = 1024  # connections the kernel holds while this process is busy: a storm of redials
+SHUTDOWN_SECONDS = 2.0  # for answers in work when the server stops
+
+
+class HttpServer:
+    """One application on any number of sockets."""
+
+    def __init__(self, app: web.Application, guard: ConnectionGuard, **limits: float) -> None:
+        """`limits` are aiohttp's: `keepalive_timeout` in seconds, `max_field_size`, `max_line_size`, `max_headers`."""
+        self.guard = guard
+        self._runner = web.AppRunner(
+            app,
+            handle_signals=False,
+            access_log_class=access_logger_class(guard),
+            auto_decompress=False,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            **limits,
+        )
+        self._listeners: list[asyncio.Server] = []
+
+    async def start(self) -> None:
+        """Make ready; listen with `listen`."""
+        await self._runner.setup()
+        self.guard.start()
+
+    async def listen(self, end: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Serve on a bound socket, which then belongs to this server."""
+        loop = asyncio.get_running_loop()
+        assert self._runner.server is not None, "start() comes first"
+        factory = self.guard.factory(self._runner.server)
+        handshake = TLS_HANDSHAKE_SECONDS if tls is not None else None
+        if end.family == socket.AF_UNIX:
+            server = await loop.create_unix_server(factory, sock=end, backlog=BACKLOG)
+        else:
+            server = await loop.create_server(
+                factory, sock=end, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=handshake
+            )
+        self._listeners.append(server)
+
+    async def stop(self) -> None:
+        """Accept no more, finish what is in work, close all."""
+        self.guard.stop()
+        for listener in self._listeners:
+            listener.close()
+        await self._runner.cleanup()
+        for connection in list(self.guard.connections.values()):
+            connection.abort()
+        self._listeners.clear()
+
+
+def open_tcp(address: str, port: int, tries: int = 1) -> socket.socket:
+    """A socket bound to `address` and the first free port from `port` up. Raises OSError."""
+    for attempt in range(tries):
+        try:
+            return _bound_tcp(address, port + attempt)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or attempt == tries - 1:
+                raise
+    raise ValueError("tries must be positive")
+
+
+def _bound_tcp(address: str, port: int) -> socket.socket:
+    family, kind, protocol, _, bound = socket.getaddrinfo(
+        address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+    )[0]
+    end = socket.socket(family, kind, protocol)
+    try:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        end.setblocking(False)
+        end.bind(bound)
+        # Linux lets two sockets bind with SO_REUSEADDR; only the second one's listen fails.
+        end.listen(BACKLOG)
+    except OSError:
+        end.close()
+        raise
+    return end
+
+
+def open_unix(path: str, mode: int = 0o660) -> socket.socket:
+    """A Unix socket at `path`. One left over is removed; whoever calls holds the daemon's lock. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "not a socket", path)
+        os.unlink(path)
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # fchmod before bind: the file is never open to more than it shall be.
+        os.fchmod(end.fileno(), mode)
+        end.bind(path)
+        os.chmod(path, mode)
+        end.setblocking(False)
+        end.listen(BACKLOG)
+    except OSError:
+        end.close()
+        raise
+    return end

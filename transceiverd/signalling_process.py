@@ -1,0 +1,83 @@
+"""The signalling process: HTTP for callers and operators, on one event loop, without any call's state.
+
+Forked by the supervisor, which tells it of transceivers and the relay over its link. It may die at any time: calls go
+on, and its successor knows as much as it did, except where ended calls' offers came from.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from relayd.process import close_descriptors_except, die_with_parent, name_process
+from shm.counters import Counters
+from transceiverd import links
+from transceiverd.listeners import Listeners
+from transceiverd.router import LinkRouter
+from transceiverd.settings import Settings
+
+log = logging.getLogger("signalling")
+
+THREADS = ("control", "media")  # whose counters come with a transceiver, in this order
+
+
+@dataclass(frozen=True)
+class SignallingBirth:
+    """What the signalling process is born with."""
+
+    supervisor: int
+    machine: int
+    settings: Settings
+    runtime_directory: Path
+    lock_fd: int
+
+
+def run_signalling(birth: SignallingBirth, control: socket.socket) -> None:
+    """Be the signalling process until told to stop. Called in the forked child."""
+    close_descriptors_except({control.fileno(), birth.lock_fd})
+    name_process("signalling")
+    die_with_parent(birth.supervisor)
+    uvloop.run(Signalling(birth).run(control))
+
+
+class Signalling:
+    """The process's parts."""
+
+    def __init__(self, birth: SignallingBirth) -> None:
+        settings = birth.settings
+        self._birth = birth
+        self._router = LinkRouter(birth.machine, settings.transceiver.advertise, settings.signalling.router_seconds)
+        self._listeners = Listeners(settings.signalling, settings.operator, self._router, birth.runtime_directory)
+        self._done: asyncio.Event | None = None
+
+    async def run(self, control: socket.socket) -> None:
+        """Serve until stopped. A port that is taken ends everything: it would be taken again after a restart."""
+        self._done = asyncio.Event()
+        links.Link(control, self._obey, self._done.set)
+        try:
+            await self._listeners.start()
+        except OSError as error:
+            log.error("cannot listen: %s", error)
+            os.kill(self._birth.supervisor, signal.SIGTERM)
+            return
+        await self._done.wait()
+        await self._listeners.stop()
+
+    def _obey(self, message: links.AnyMessage, descriptors: list[int]) -> None:
+        match message:
+            case links.UseTransceiver(transceiver):
+                end, *counters = descriptors
+                attached = {thread: Counters.attach(fd) for thread, fd in zip(THREADS, counters, strict=True)}
+                self._router.use(transceiver, socket.socket(fileno=end), attached)
+            case links.TransceiverGone(transceiver):
+                self._router.gone(transceiver)
+            case links.RelayState():
+                self._router.relay(message)
+            case links.Stop():
+                assert self._done is not None
+                self._done.set()

@@ -1,0 +1,226 @@
+"""transceiverd's supervisor: holds the session segments, makes the lanes, keeps the processes running (DESIGN 2.7).
+
+Made by main.py. It touches no packet and no call: it forks the transceivers and the signalling process, hands each
+what it needs, attaches to relayd whenever there is one, and replaces what dies or stands still.
+"""
+
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+from relayd.lock import RuntimeLock, prepare_runtime_directory
+from relayd.loop import EventLoop
+from relayd.notify import notify
+from relayd.process import raise_descriptor_limit
+from relayd.ufrag_keys import UfragKeys
+from shm import attach
+from transceiverd import links
+from transceiverd.holding import Holding
+from transceiverd.posts import Post
+from transceiverd.relay_attachment import Offer, RelayAttachment
+from transceiverd.settings import Settings
+from transceiverd.signalling_process import SignallingBirth, run_signalling
+from transceiverd.transceiver import Birth, run_transceiver
+
+log = logging.getLogger("supervisor")
+
+LOCK_NAME = "transceiverd.lock"
+KEY_FILE_NAME = "ufrag.keys"
+LOOKS_PER_STALL = 8  # at the heartbeats within stuck_after_ms
+KILL_AFTER_NS = 500_000_000  # beyond stop_seconds, for a process that does not end
+
+
+class Supervisor:
+    """Everything that transceiverd is, from start to end. `run` returns after SIGTERM or SIGINT."""
+
+    def __init__(self, settings: Settings, runtime_directory: Path) -> None:
+        """Take the lock and the memory.
+
+        Raises RuntimeDirectoryRefused, LockHeld, KeyFileError, OSError.
+        """
+        raise_descriptor_limit()
+        prepare_runtime_directory(runtime_directory)
+        self._settings = settings
+        self._directory = runtime_directory
+        self._lock = RuntimeLock(runtime_directory, name=LOCK_NAME)
+        self._key_path = runtime_directory / KEY_FILE_NAME
+        self._keys = UfragKeys.load_or_create(self._key_path)
+        self._machine = settings.ringline.machine
+        self._relay_state = links.RelayState(attached=False)
+        self._loop = EventLoop()
+        count = settings.transceiver.count or max(1, len(os.sched_getaffinity(0)) // 2)
+        self._holdings = [Holding.make(index, settings.transceiver) for index in range(count)]
+        self._transceivers = [self._make_transceiver(holding) for holding in self._holdings]
+        self._signalling = Post("signalling", self._loop, self._be_signalling, on_started=self._signalling_started)
+        self._relay = RelayAttachment(
+            self._loop,
+            runtime_directory,
+            self._welcomed,
+            self._attached,
+            self._detached,
+            self._worker_replaced,
+        )
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.on_signal(number, self._loop.stop)
+        gc.collect()
+        gc.freeze()  # a collection here or in a child would else touch, and so copy, every page they share
+        for post in self._transceivers:
+            post.start()
+        self._signalling.start()
+        self._relay.start()
+        self._look()
+        notify("READY=1")
+        self._loop.run()
+        self._stop()
+
+    # ------------------------------------------------------------------ processes
+
+    def _make_transceiver(self, holding: Holding) -> Post:
+        index = holding.index
+        return Post(
+            f"transceiver {index}",
+            self._loop,
+            lambda control: self._be_transceiver(holding, control),
+            before_start=holding.renew,
+            on_started=lambda: self._transceiver_started(holding),
+            on_ended=lambda: self._signalling.send(links.TransceiverGone(index)),
+        )
+
+    def _be_transceiver(self, holding: Holding, control: socket.socket) -> None:
+        birth = Birth(
+            transceiver=holding.index,
+            machine=self._machine,
+            supervisor=self._pid,
+            holding=holding,
+            keys=self._keys,
+            settings=self._settings,
+            lock_fd=self._lock.fd,
+        )
+        run_transceiver(birth, control)
+
+    def _be_signalling(self, control: socket.socket) -> None:
+        birth = SignallingBirth(self._pid, self._machine, self._settings, self._directory, self._lock.fd)
+        run_signalling(birth, control)
+
+    @property
+    def _pid(self) -> int:
+        return self._lock.owner_pid
+
+    def _transceiver_started(self, holding: Holding) -> None:
+        """Join the new process to signalling, and tell both how things stand."""
+        self._relay.tell(attach.Incarnation(holding.index, holding.incarnation))
+        self._join(holding)
+        if self._relay.attached:
+            self._transceivers[holding.index].send(links.RelayAttached())
+
+    def _signalling_started(self) -> None:
+        for holding in self._holdings:
+            self._join(holding)
+        self._signalling.send(self._relay_state)
+
+    def _join(self, holding: Holding) -> None:
+        """A link between this transceiver and signalling, when both run."""
+        post = self._transceivers[holding.index]
+        if post.process is None or self._signalling.process is None:
+            return
+        ours, theirs = links.socket_pair()
+        with ours, theirs:
+            counters = [holding.control_counters.fd, holding.media_counters.fd]
+            post.send(links.UseSignalling(), [ours.fileno()])
+            message = links.UseTransceiver(holding.index, self._settings.transceiver.slots)
+            self._signalling.send(message, [theirs.fileno(), *counters])
+
+    def _look(self) -> None:
+        """Find processes whose loops stand still: the beat comes from the loop itself, whether it has work or not."""
+        now = time.monotonic_ns()
+        stuck_ns = self._settings.transceiver.stuck_after_ms * 1_000_000
+        for holding, post in zip(self._holdings, self._transceivers, strict=True):
+            beats = [
+                holding.control_counters.segment.heartbeat_ns,
+                holding.media_counters.segment.heartbeat_ns,
+                post.started_ns,
+            ]
+            oldest = now - max(min(beats[:2]), beats[2])
+            if post.process is not None and oldest > stuck_ns:
+                post.kill_stuck(f"made no turn for {oldest // 1_000_000} ms")
+        self._loop.call_after(stuck_ns // LOOKS_PER_STALL, self._look)
+
+    # ------------------------------------------------------------------ the relay
+
+    def _welcomed(self, welcome: attach.Welcome) -> list[Offer]:
+        """relayd speaks: make the lanes that are missing, give them to the transceivers, offer everything."""
+        if welcome.machine != self._machine:
+            log.error("relayd is machine %d, we are %d: set [ringline] machine alike", welcome.machine, self._machine)
+        self._relay_state = links.RelayState(True, welcome.port, welcome.bind4, welcome.bind6)
+        offers: list[Offer] = []
+        for holding, post in zip(self._holdings, self._transceivers, strict=True):
+            for worker in holding.add_lanes(welcome.workers, self._settings.transceiver):
+                post.send(links.UseLane(worker), holding.lanes[worker].fds)
+            offers += self._offers_of(holding, welcome.workers)
+        key = self._keys.current
+        offers.append((attach.ConfirmKey(key, self._keys.fingerprints()[key]), ()))
+        offers.append((attach.Ready(len(self._holdings)), ()))
+        return offers
+
+    @staticmethod
+    def _offers_of(holding: Holding, workers: int) -> list[Offer]:
+        index, incarnation = holding.index, holding.incarnation
+        lanes: list[Offer] = [
+            (attach.OfferLane(index, worker, incarnation), lane.fds)
+            for lane, worker in holding.lanes_of()
+            if worker < workers
+        ]
+        counters: list[Offer] = [
+            (attach.OfferCounters(f"transceiver {index} control", index), [holding.control_counters.fd]),
+            (attach.OfferCounters(f"transceiver {index} media", index), [holding.media_counters.fd]),
+        ]
+        return lanes + counters
+
+    def _attached(self) -> None:
+        for post in self._transceivers:
+            post.send(links.RelayAttached())
+        self._signalling.send(self._relay_state)
+
+    def _detached(self) -> None:
+        self._relay_state = links.RelayState(attached=False)
+        for post in self._transceivers:
+            post.send(links.RelayDetached())
+        self._signalling.send(self._relay_state)
+
+    def _worker_replaced(self, worker: int) -> None:
+        """It goes on with the same rings; a doorbell that its predecessor swallowed is made good by its own start."""
+        log.info("relay worker %d was replaced", worker)
+
+    # ------------------------------------------------------------------ the end
+
+    def _stop(self) -> None:
+        log.info("stopping")
+        notify("STOPPING=1")
+        posts = [*self._transceivers, self._signalling]
+        self._signalling.retire("stop")
+        for post in self._transceivers:
+            post.retire("shutdown")
+        self._drain(posts, time.monotonic_ns() + int(self._settings.transceiver.stop_seconds * 1e9) + KILL_AFTER_NS)
+        for post in posts:
+            post.kill()
+        self._drain(posts, None)
+        self._relay.close()
+        for holding in self._holdings:
+            holding.close()
+        self._loop.close()
+        self._lock.release()
+        log.info("stopped")
+
+    def _drain(self, posts: list[Post], deadline: int | None) -> None:
+        while any(post.process is not None for post in posts):
+            left = None if deadline is None else deadline - time.monotonic_ns()
+            if left is not None and left <= 0:
+                return
+            self._loop.turn(left)

@@ -1,0 +1,356 @@
+"""One transceiver process: the control thread on uvloop beside the native media thread (DESIGN 1).
+
+Forked by the supervisor with its session segment, counters and doorbells; lanes and the signalling process's socket
+come over its link. The control thread sleeps until a relay worker or the media thread rings, or a deadline comes; then
+it does a bounded turn, so that no flood of one kind starves another:
+
+    records out of the handshake rings -> two queues, STUN and DTLS -> at most so many of each a turn -> sessions
+
+Nothing here touches a media packet: while this thread is blocked, or collects garbage, calls go on.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import uvloop
+
+from relayd.process import close_descriptors_except, die_with_parent, name_process
+from relayd.ufrag import UfragKeys
+from shm.lane import Lane
+from shm.ring import Record
+from shm.session import SessionSegment
+from transceiverd import links
+from transceiverd.calls import CallTable
+from transceiverd.desk import Desk
+from transceiverd.dtls.context import DtlsContext
+from transceiverd.engine import MILLISECOND, SECOND
+from transceiverd.holding import Holding
+from transceiverd.lanes import STUN, ControlLanes, Owner
+from transceiverd.media.channel import Channel
+from transceiverd.media.engine import MediaEngine
+from transceiverd.media.port import InstallRefused, MediaPort, Removed, SrtpProven, ntp_offset_ns
+from transceiverd.outcomes import CONTROL_COUNTERS, dtls_label
+from transceiverd.settings import Settings
+
+log = logging.getLogger("transceiver")
+
+# A turn: enough to be efficient, little enough (about 10 ms of Python) that the next kind of work is not kept waiting.
+READ_BUDGET = 128  # records of each worker's ring
+STUN_BUDGET = 128  # checks
+DTLS_BUDGET = 32  # handshake datagrams: each may be a signature or a key exchange
+DTLS_PER_CALL = 8  # of one call: DTLS of established calls must not crowd out new handshakes (DESIGN 2.10)
+CATCH_UP_BUDGET = 64  # calls published again to a worker whose ring was full
+QUEUE_MAX = 4096  # records of a kind that wait; the ring behind holds more, and drops are counted there
+# The heartbeat, and the time-out behind the doorbell: a record found then is a lost wake-up, counted (FACTS 3).
+HEARTBEAT_NS = 50 * MILLISECOND
+LOAD_BEATS = 4  # heartbeats for each report of the load to signalling
+STOP_POLL_NS = 5 * MILLISECOND
+
+
+@dataclass(frozen=True)
+class Birth:
+    """What a transceiver is born with."""
+
+    transceiver: int
+    machine: int
+    supervisor: int
+    holding: Holding
+    keys: UfragKeys
+    settings: Settings
+    lock_fd: int
+
+
+def run_transceiver(birth: Birth, control: socket.socket) -> None:
+    """Be the transceiver until told to stop. Called in the forked child."""
+    keep = {control.fileno(), birth.lock_fd, *birth.holding.descriptors()}
+    close_descriptors_except(keep)
+    name_process(f"transceiver{birth.transceiver}")
+    cpus = birth.settings.transceiver.cpus
+    if cpus:
+        os.sched_setaffinity(0, {cpus[birth.transceiver % len(cpus)]})
+    die_with_parent(birth.supervisor)
+    uvloop.run(_main(birth, control))
+
+
+async def _main(birth: Birth, control: socket.socket) -> None:
+    transceiver = Transceiver(birth, control)
+    gc.collect()
+    gc.freeze()  # modules and classes are never garbage; looking through them would be the longest pause there is
+    await transceiver.run()
+
+
+class Transceiver:
+    """The process's parts and its loop."""
+
+    def __init__(self, birth: Birth, control: socket.socket) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.birth = birth
+        self.keys = birth.keys
+        holding = birth.holding
+        self.counters = holding.control_counters
+        self.lanes = ControlLanes(self._flows_of)
+        self.sessions = SessionSegment.attach(holding.sessions.fd, machine=birth.machine)
+        self._clear_predecessor()
+        channel = Channel()
+        self.engine = self._make_engine(channel)
+        self.media = MediaPort(self.sessions, channel, self.engine)
+        self.dtls_context = DtlsContext()
+        self.calls = CallTable(
+            self.sessions,
+            self.lanes,
+            self.media,
+            self.dtls_context,
+            lambda: self.keys,
+            birth.machine,
+            birth.transceiver,
+            birth.settings.ice,
+            birth.settings.dtls,
+            on_ended=self._call_ended,
+        )
+        self.desk = Desk(self)
+        self.supervisor = links.Link(control, self._from_supervisor, self._orphaned)
+        self.attached = False
+        self.stopping = ""
+        self._stun: deque[Record] = deque()
+        self._dtls: deque[Record] = deque()
+        self._dtls_waiting: dict[int, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._doorbell_fd = holding.control_fd
+        self._done = asyncio.Event()
+        self._turn_asked = False
+        self._asleep = False
+        self._beats = 0
+        self._booked = dict.fromkeys(CONTROL_COUNTERS, 0)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of our certificate, for the answer: sha-256, pairs of hexadecimal digits."""
+        return self.dtls_context.fingerprint().digest.hex(":").upper()
+
+    def _clear_predecessor(self) -> None:
+        """Calls of a process that died ended with it: their keys are wiped, their slots free."""
+        used = self.sessions.used()
+        for slot in used:
+            self.sessions.free(slot)
+        if used:
+            log.warning("%d calls ended with the transceiver before this one", len(used))
+
+    def _make_engine(self, channel: Channel) -> MediaEngine:
+        settings, now = self.birth.settings.media, time.monotonic_ns()
+        return MediaEngine(
+            self.sessions.segment,
+            (),
+            self.birth.holding.media_counters,
+            channel,
+            incarnation=self.birth.holding.incarnation,
+            ntp_offset_ns=ntp_offset_ns(time.time_ns(), now),
+            seed=secrets.randbits(63),
+            batch=settings.batch,
+            early_calls=settings.early_calls,
+            early_time_ns=settings.early_time_ms * MILLISECOND,
+            report_interval_ns=settings.report_interval_ms * MILLISECOND,
+            coalesce_ns=settings.coalesce_us * 1_000,
+        )
+
+    async def run(self) -> None:
+        """Serve until stopped."""
+        thread = threading.Thread(target=self.engine.run, name="media", daemon=True)
+        thread.start()
+        self.loop.add_reader(self._doorbell_fd, self._rung)
+        self.loop.add_reader(self.media.event_fd, self._media_rung)
+        for lane, worker in self.birth.holding.lanes_of():
+            self._use_lane(lane, worker)
+        self._beat()
+        self._turn()
+        await self._done.wait()
+        self.engine.stop()
+        thread.join(timeout=1)
+
+    # ------------------------------------------------------------------ waking
+
+    def _rung(self) -> None:
+        """A worker rang: it saw us asleep and left something in a ring."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._doorbell_fd)
+        self.lanes.disarm()
+        self._asleep = False
+        self._turn()
+
+    def _media_rung(self) -> None:
+        now = time.monotonic_ns()
+        for event in self.media.poll_events():
+            match event:
+                case SrtpProven(slot, generation, key):
+                    self.calls.srtp_proven(slot, generation, key, now)
+                case Removed(slot, generation):
+                    self.calls.media_removed(slot, generation)
+                case InstallRefused(slot, _):
+                    log.error("media refused slot %d", slot)
+                case _:
+                    pass  # installed, rebuilt; and BYE, which ends nothing (FACTS 1)
+        self._finish(now)
+
+    def _ask_turn(self) -> None:
+        """Come back after other things had their chance."""
+        if not self._turn_asked:
+            self._turn_asked = True
+            self.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """One bounded round; sleeps only when nothing is left to do."""
+        self._turn_asked = False
+        now = time.monotonic_ns()
+        self._read()
+        self._work(now)
+        self.calls.expire(now)
+        behind = self.lanes.catch_up(CATCH_UP_BUDGET)
+        self._finish(now)
+        if self._stun or self._dtls:
+            self._ask_turn()
+            return
+        self.lanes.arm()  # with a full fence inside: what came before it is seen below, what comes after it rings
+        self._asleep = not self.lanes.pending()
+        if not self._asleep:
+            self.lanes.disarm()
+            self._ask_turn()
+        elif behind:
+            self.loop.call_later(0.005, self._ask_turn)
+
+    def finish(self) -> None:
+        """After work from outside a turn."""
+        self._finish(time.monotonic_ns())
+
+    def _finish(self, now: int) -> None:
+        """The end of any piece of work: everything written becomes visible, the timer is right."""
+        self.lanes.flush()
+        self._rearm(now)
+
+    def _rearm(self, now: int) -> None:
+        deadline = self.calls.deadlines.next()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            delay = max(0, deadline - now) / SECOND
+            self._timer = self.loop.call_later(delay, self._turn)
+
+    # ------------------------------------------------------------------ work
+
+    def _read(self) -> None:
+        if len(self._stun) >= QUEUE_MAX or len(self._dtls) >= QUEUE_MAX:
+            return
+        for record in self.lanes.read(READ_BUDGET):
+            self._book("records", 1)
+            if record.type == STUN:
+                self._stun.append(record)
+            elif self._dtls_waiting.get(record.slot, 0) >= DTLS_PER_CALL:
+                self._book("dtls-over-budget", 1)
+            else:
+                self._dtls_waiting[record.slot] = self._dtls_waiting.get(record.slot, 0) + 1
+                self._dtls.append(record)
+
+    def _work(self, now: int) -> None:
+        for _ in range(min(STUN_BUDGET, len(self._stun))):
+            self.calls.receive(self._stun.popleft(), now)
+        for _ in range(min(DTLS_BUDGET, len(self._dtls))):
+            record = self._dtls.popleft()
+            left = self._dtls_waiting[record.slot] - 1
+            if left:
+                self._dtls_waiting[record.slot] = left
+            else:
+                del self._dtls_waiting[record.slot]
+            self.calls.receive(record, now)
+
+    def _beat(self) -> None:
+        """Say that we live: to the supervisor through the counters' segment, to signalling by message."""
+        now = time.monotonic_ns()
+        self.counters.segment.beat(now)
+        self._beats += 1
+        if self._beats % LOAD_BEATS == 0:
+            self._export()
+            self.desk.tell_load()
+        if self._asleep and self.lanes.pending():
+            self._book("lost-wakeups", 1)
+            self._rung()
+        self.loop.call_later(HEARTBEAT_NS / SECOND, self._beat)
+
+    def _book(self, name: str, n: int) -> None:
+        self.counters.add(name, n)
+
+    def _export(self) -> None:
+        """Bring the shared counters up to the process's own."""
+        self.counters.set("calls", len(self.calls))
+        values = {
+            "calls-created": self.calls.created,
+            "calls-established": self.calls.established,
+            "control-ring-full": self.lanes.full(),
+            **self.calls.drops,
+            **{dtls_label(reason): count for reason, count in self.calls.dtls_drops.items()},
+        }
+        for name, value in values.items():
+            known = name if name in self._booked else "dropped-other"
+            self.counters.add(known, value - self._booked.get(name, 0))
+            self._booked[name] = value
+
+    # ------------------------------------------------------------------ the supervisor
+
+    def _from_supervisor(self, message: links.AnyMessage, descriptors: list[int]) -> None:
+        match message:
+            case links.UseLane(worker):
+                lane = Lane.attach(descriptors)
+                self._use_lane(lane, worker)
+            case links.RelayAttached():
+                self.attached = True
+                self.lanes.mark_all_behind(self.calls.slots())
+                self._ask_turn()
+            case links.RelayDetached():
+                self.attached = False
+            case links.WorkerReplaced():
+                pass  # it has its predecessor's table and lanes
+            case links.UseKeys(path):
+                self.keys = UfragKeys.load(path)
+            case links.UseSignalling():
+                self.desk.use(socket.socket(fileno=descriptors[0]))
+            case links.Stop(reason):
+                self._stop(reason)
+
+    def _use_lane(self, lane: Lane, worker: int) -> None:
+        self.lanes.use(lane, worker)
+        self.media.add_lane(lane)
+        self._ask_turn()
+
+    def _orphaned(self) -> None:
+        """The supervisor is gone; PDEATHSIG is about to say the same."""
+        self._done.set()
+
+    def _stop(self, reason: str) -> None:
+        """Say BYE and close_notify to everybody, then end when media has let go of all."""
+        self.stopping = reason
+        now = time.monotonic_ns()
+        for call in self.calls:
+            if not call.closing:
+                self.calls.close(call, reason, now)
+        self._finish(now)
+        self._await_empty()
+
+    def _await_empty(self) -> None:
+        if len(self.calls) == 0:
+            self._done.set()
+        else:
+            self.loop.call_later(STOP_POLL_NS / SECOND, self._await_empty)
+
+    def _call_ended(self, snapshot: dict[str, object]) -> None:
+        self.desk.tell_ended(snapshot)
+
+    def _flows_of(self, slot: int) -> Iterator[tuple[Owner, bytes, int]]:
+        return self.calls.flows_of(slot)
