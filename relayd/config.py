@@ -13,7 +13,6 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-DEFAULT_CONFIG_PATH = Path("/etc/ringline/ringline.toml")
 SOCKET_NAME = "relayd.sock"
 
 
@@ -72,17 +71,15 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     connections: Annotated[int, Meta(ge=2, le=1000)] = 32
     """Connections to the control socket at once; transceiverd holds one, every relayctl one. Default 32; restart."""
 
-
-def check_relay(relay: Relay) -> str | None:
-    """The reason why the options do not go together, or None. Needs nothing of the machine it runs on."""
-    if not relay.bind4 and not relay.bind6:
-        return "[relay] bind4 and bind6 are both empty: there is no address to listen on"
-    for key, text, version in (("bind4", relay.bind4, 4), ("bind6", relay.bind6, 6)):
-        if text and not _is_address(text, version):
-            return f"[relay] {key}: found {text!r}, allowed are IPv{version} addresses, or empty for no IPv{version}"
-    if len(set(relay.cpus)) != len(relay.cpus):
-        return f"[relay] cpus: found {list(relay.cpus)}, in which a CPU appears twice; use workers to share CPUs"
-    return None
+    def __post_init__(self) -> None:
+        """Refuse what does not go together, by ValueError."""
+        if not self.bind4 and not self.bind6:
+            raise ValueError("bind4 and bind6 are both empty: there is no address to listen on")
+        for key, text, version in (("bind4", self.bind4, 4), ("bind6", self.bind6, 6)):
+            if text and not _is_address(text, version):
+                raise ValueError(f"{key}: found {text!r}, allowed are IPv{version} addresses, or empty for none")
+        if len(set(self.cpus)) != len(self.cpus):
+            raise ValueError(f"cpus: found {list(self.cpus)}, where a CPU appears twice; use workers to share CPUs")
 
 
 def _is_address(text: str, version: int) -> bool:

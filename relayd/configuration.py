@@ -1,22 +1,19 @@
-"""What relayd reads of the configuration file: its own section and what both daemons share.
+"""Everything relayd and relayctl take from the configuration file, put together and checked.
 
-Called by main.py and relayctl. The loading itself, and every refusal but those of impossible combinations, is
-shm/config.py's.
+Called by main.py and relayctl.py. The sections of other daemons pass unread (shm/config.py knows their names).
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from relayd.config import Relay, check_relay, default_runtime_directory
+from relayd.config import Relay, default_runtime_directory
 from shm.common import Ringline
-from shm.config import DEFAULT_PATH, ConfigurationError, load
+from shm.config import load
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything, checked."""
+    """What the command line and the file say together."""
 
     relay: Relay
     runtime_directory: Path
@@ -25,16 +22,22 @@ class Configuration:
 
 
 def load_configuration(path: Path | None, runtime_directory: Path | None = None) -> Configuration:
-    """The file's sections; the directory of the command line wins over the file's. Raises ConfigurationError."""
+    """Read the file, or `/etc/ringline/ringline.toml` if it exists; the directory given here goes before the file's.
+
+    Raises ConfigurationError.
+    """
     sections = load(path, {"ringline": Ringline, "relay": Relay})
-    common, relay = sections["ringline"], sections["relay"]
-    problem = check_relay(relay)
-    if problem is not None:
-        raise ConfigurationError(problem, file=str(path or DEFAULT_PATH))
-    return Configuration(relay, runtime_directory or _directory(common), common.machine, common.log_level)
+    common: Ringline = sections["ringline"]
+    return Configuration(
+        relay=sections["relay"],
+        runtime_directory=runtime_directory or _runtime_directory(common),
+        machine=common.machine,
+        log_level=common.log_level,
+    )
 
 
-def _directory(common: Ringline) -> Path:
-    configured = common.runtime_directory
-    default = msgspec.structs.fields(Ringline)[0].default
-    return default_runtime_directory() if configured == default else Path(configured)
+def _runtime_directory(common: Ringline) -> Path:
+    """The default is for a service; without root it cannot be made, and the user's own takes its place."""
+    if common.runtime_directory == Ringline().runtime_directory:
+        return default_runtime_directory()
+    return Path(common.runtime_directory)

@@ -6,6 +6,7 @@ the speaker ends this connection with the reason and touches nobody else; an off
 taken is refused and the conversation goes on.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -19,6 +20,7 @@ from relayd.attachments import Attachments, OfferRefused
 from relayd.key_confirmation import KeyConfirmation
 from relayd.loop import EventLoop
 from relayd.outbox import Outbox, PeerTooSlow
+from relayd.quiet_log import QuietLog
 from shm import attach
 from shm.errors import LayoutRefused
 
@@ -39,12 +41,20 @@ def refusal(reason: object, found: object, allowed: object) -> attach.Refused:
     return attach.Refused(*(str(text)[:REFUSAL_CHARACTERS_MAX] for text in (reason, found, allowed)))
 
 
+def discard_unread(sock: socket.socket) -> None:
+    """Take what the peer has sent already: closing over it would reset the connection and lose our last word."""
+    with contextlib.suppress(OSError, EOFError, attach.MalformedMessage):
+        for _ in range(MESSAGES_PER_TURN):
+            attach.close_all(attach.receive(sock)[1])
+
+
 class Desk(Protocol):
     """What a connection needs of the rest of relayd; control.py is it."""
 
     loop: EventLoop
     attachments: Attachments
     keys: KeyConfirmation
+    quiet: QuietLog
 
     def welcome(self, layout: int) -> attach.Welcome:
         """The answer to a good Hello."""
@@ -94,8 +104,7 @@ class Connection:
         self._open = False
         self._hello_timer.cancel()
         self._outbox.close()
-        log.log(logging.DEBUG if self.role == "operator" else logging.INFO,
-                "control connection of %s ended: %s", self, why)  # fmt: skip
+        log.log(logging.INFO if self.role == "transceiverd" else logging.DEBUG, "%s left: %s", self, why)
         self._desk.closed(self)
 
     def has_ended(self) -> bool:
@@ -151,16 +160,18 @@ class Connection:
         except (OfferRefused, LayoutRefused) as error:
             self._desk.count("offers refused")
             what = error.reason if isinstance(error, OfferRefused) else error.what
-            log.warning("%s: refused: %s", self, error)
+            self._desk.quiet.warning(f"offer {what}", f"{self}: refused: {error}")
             self.send(refusal(what, error.found, error.allowed))
         except OSError as error:  # no memory or descriptors to map an offer with
             self._desk.count("offers refused")
-            log.error("%s: %s failed: %s", self, type(message).__name__, error)
+            self._desk.quiet.warning("offer failed", f"{self}: {type(message).__name__} failed: {error}")
             self.send(refusal(f"{type(message).__name__} failed", error, "more memory or descriptors"))
 
     def _turn_away(self, reason: str, found: str, allowed: str) -> None:
+        self._desk.quiet.warning(reason, f"{self} is turned away: {reason}: found {found}, allowed {allowed}")
         self.send(refusal(reason, found, allowed))
-        self.close(f"{reason}: {found}")
+        discard_unread(self._sock)
+        self.close(reason)
 
     # ------------------------------------------------------------------------------------------------------ by message
 
@@ -169,7 +180,6 @@ class Connection:
             layout = attach.common_layout(message.layouts)
         except LayoutRefused as error:
             self._desk.count("layouts refused")
-            log.error("%s is refused: %s", self, error)
             self._turn_away(error.what, str(error.found), str(error.allowed))
             return
         if message.role == "transceiverd" and not self._become_transceiverd():
@@ -184,7 +194,6 @@ class Connection:
             log.info("transceiverd pid %d (uid %d) is attached", self.peer.pid, self.peer.uid)
             return True
         self._desk.count("second transceiverds")
-        log.warning("a second transceiverd (pid %d) is refused; pid %d is attached", self.peer.pid, holder.peer.pid)
         self._turn_away("another transceiverd is attached", f"process {holder.peer.pid}", "one at a time")
         return False
 

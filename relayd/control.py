@@ -16,9 +16,10 @@ from typing import Any
 
 from relayd.admission import Admission
 from relayd.attachments import Attachments
-from relayd.connection import Connection, refusal
+from relayd.connection import Connection, discard_unread, refusal
 from relayd.key_confirmation import KeyConfirmation
 from relayd.loop import READ, EventLoop, Timer
+from relayd.quiet_log import QuietLog
 from shm import attach
 
 log = logging.getLogger("supervisor")
@@ -81,6 +82,7 @@ class ControlServer:
         self.welcome = welcome
         self.status = status
         self.events: Counter[str] = Counter()
+        self.quiet = QuietLog(log)
         self.transceiverd: Connection | None = None
         self._path = path
         self._listener = listener
@@ -136,7 +138,7 @@ class ControlServer:
         except BlockingIOError:
             pass  # that was the last one
         except OSError as error:
-            log.error("control socket: accepting failed: %s; the next try is in a second", error.strerror)
+            self.quiet.warning("accept", f"control socket: accepting failed, trying on: {error.strerror}")
             self.count("accepts failed")
             self.loop.unwatch(self._listener.fileno())
             self._resume = self.loop.call_after(ACCEPT_PAUSE_NS, self._listen)
@@ -149,7 +151,7 @@ class ControlServer:
         peer = attach.peer_credentials(sock)
         refused = self._admission.refuses(sock, peer)
         if refused is not None:
-            log.warning("control socket: pid %d refused: %s", peer.pid, refused)
+            self.quiet.warning("peer", f"control socket: pid {peer.pid} is refused: {refused}")
             self._refuse(sock, refusal("peer", refused, "the same user, root, [relay] peers and group"))
         elif len(self._connections) >= self._connections_max:
             found, allowed = f"{len(self._connections)} open", f"{self._connections_max} ([relay] connections)"
@@ -161,4 +163,5 @@ class ControlServer:
         self.count("connections refused")
         with contextlib.suppress(OSError):
             attach.send(sock, message)
+        discard_unread(sock)
         sock.close()

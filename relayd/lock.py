@@ -25,12 +25,12 @@ class RuntimeDirectoryRefused(RuntimeError):
 
 
 class LockHeld(RuntimeError):
-    """Another relayd runs with this runtime directory. `pid` is the one that took the lock, None if it does not say."""
+    """Another such daemon runs with this runtime directory. `pid` is the one that took the lock, None if it does not say."""
 
     def __init__(self, path: Path, pid: int | None) -> None:
         holder = f"process {pid}" if pid is not None else "a process that left no pid in it"
         super().__init__(
-            f"{path} is held by {holder}: a relayd already runs with the runtime directory {path.parent}; "
+            f"{path} is held by {holder}: a {path.stem} already runs with the runtime directory {path.parent}; "
             f"stop it, or give this one its own by [ringline] runtime_directory"
         )
         self.pid = pid

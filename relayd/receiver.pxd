@@ -18,8 +18,8 @@ cdef struct receiver:
     uint16_t local_port         # host order
     unsigned int batch          # datagrams a call may give
     int count                   # datagrams of the batch at hand
-    uint32_t kernel_drops       # SO_RXQ_OVFL as last seen in the batch at hand: a running total of the socket ...
-    bint kernel_drops_seen      # ... if it was there
+    uint32_t kernel_drops       # SO_RXQ_OVFL as read_datagram last saw it in this batch: the socket's running total ...
+    bint kernel_drops_seen      # ... if it saw it
     mmsghdr *messages
     iovec *vectors
     sockaddr_in6 *sources       # large enough for both families

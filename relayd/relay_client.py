@@ -3,6 +3,7 @@
 Used by relayctl and its subcommands; blocking, with a time limit, since a person waits.
 """
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -71,7 +72,8 @@ class RelayClient:
         sock.settimeout(ANSWER_PATIENCE_SECONDS)
         try:
             sock.connect(str(self._path))
-            attach.send(sock, attach.Hello("operator", list(SUPPORTED_MAJORS), os.getpid()))
+            with contextlib.suppress(BrokenPipeError):  # turned away already; the answer says why
+                attach.send(sock, attach.Hello("operator", list(SUPPORTED_MAJORS), os.getpid()))
             self._answer(sock)
         except BaseException:
             sock.close()

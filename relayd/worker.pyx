@@ -147,9 +147,9 @@ cdef unsigned int take_in(packet_loop *loop, int which) noexcept nogil:
     if count <= 0:
         tally_add(loop.tally, RECEIVE_ERROR, count != 0)
         return 0
+    route_batch(&loop.way_in, socket, monotonic_ns())
     if socket.kernel_drops_seen:
         book_kernel_drops(loop, which, socket.kernel_drops)
-    route_batch(&loop.way_in, socket, monotonic_ns())
     return count
 
 

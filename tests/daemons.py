@@ -19,6 +19,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
+from relayd.status import Status
+
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
@@ -114,7 +118,7 @@ class Server:
         found: list[dict[str, object]] = json.loads(self.operator("/v1/sessions"))["sessions"]
         return found
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> Status:
         """`relayctl status --json`."""
         done = subprocess.run(
             [sys.executable, "-m", "relayd.relayctl", "--config", str(self.config), "status", "--json"],
@@ -123,8 +127,7 @@ class Server:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        found: dict[str, object] = json.loads(done.stdout)
-        return found
+        return msgspec.json.decode(done.stdout, type=Status)
 
     def pids(self, name: str) -> dict[str, int]:
         """The children of a daemon by the name they gave themselves."""

@@ -34,6 +34,7 @@ from transceiverd.calls import CallTable
 from transceiverd.desk import Desk
 from transceiverd.dtls.context import DtlsContext
 from transceiverd.engine import MILLISECOND, SECOND
+from transceiverd.farewell import end_predecessors_calls
 from transceiverd.holding import Holding
 from transceiverd.lanes import STUN, ControlLanes, Owner
 from transceiverd.media.channel import Channel
@@ -100,7 +101,6 @@ class Transceiver:
         self.counters = holding.control_counters
         self.lanes = ControlLanes(self._flows_of)
         self.sessions = SessionSegment.attach(holding.sessions.fd, machine=birth.machine)
-        self._clear_predecessor()
         channel = Channel()
         self.engine = self._make_engine(channel)
         self.media = MediaPort(self.sessions, channel, self.engine)
@@ -137,14 +137,6 @@ class Transceiver:
         """Of our certificate, for the answer: sha-256, pairs of hexadecimal digits."""
         return self.dtls_context.fingerprint().digest.hex(":").upper()
 
-    def _clear_predecessor(self) -> None:
-        """Calls of a process that died ended with it: their keys are wiped, their slots free."""
-        used = self.sessions.used()
-        for slot in used:
-            self.sessions.free(slot)
-        if used:
-            log.warning("%d calls ended with the transceiver before this one", len(used))
-
     def _make_engine(self, channel: Channel) -> MediaEngine:
         settings, now = self.birth.settings.media, time.monotonic_ns()
         return MediaEngine(
@@ -170,11 +162,19 @@ class Transceiver:
         self.loop.add_reader(self.media.event_fd, self._media_rung)
         for lane, worker in self.birth.holding.lanes_of():
             self._use_lane(lane, worker)
+        self._end_predecessors_calls()
         self._beat()
         self._turn()
         await self._done.wait()
         self.engine.stop()
         thread.join(timeout=1)
+
+    def _end_predecessors_calls(self) -> None:
+        ended = end_predecessors_calls(
+            self.sessions, self.lanes, self.birth.settings.dtls, self.birth.holding.incarnation
+        )
+        if ended:
+            log.warning("%d calls ended with the transceiver before this one; their clients were told", ended)
 
     # ------------------------------------------------------------------ waking
 

@@ -137,6 +137,7 @@ class RawPeer:
         mtu: int = 1200,
         hello_padding: int = 0,
         certificate: bool = True,
+        cookies: bool = False,
     ) -> None:
         key, own = raw_certificate(kind)
         settings = SSL.Context(SSL.DTLS_METHOD)
@@ -148,6 +149,10 @@ class RawPeer:
         if profiles:
             settings.set_tlsext_use_srtp(profiles)
         settings.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+        if cookies:  # answer the first ClientHello with a HelloVerifyRequest
+            settings.set_options(SSL.OP_COOKIE_EXCHANGE or 0)
+            settings.set_cookie_generate_callback(lambda _: b"cookie" * 4)
+            settings.set_cookie_verify_callback(lambda _, cookie: cookie == b"cookie" * 4)
         self.settings = settings
         self.fingerprint = ("sha-256", own.fingerprint(hashes.SHA256()))
         self.certificate = own

@@ -2,9 +2,10 @@
 
 import pytest
 
+from shm.session import SessionSegment
 from tests.dtls.link import DELAY, Link
-from tests.dtls.peers import EnginePeer, RawPeer, engine_against, engine_pair
-from transceiverd.dtls import ApplicationDataReceived, HandshakeCompleted, RecordAuthenticated, Role
+from tests.dtls.peers import EnginePeer, RawPeer, context, engine_against, engine_pair
+from transceiverd.dtls import ApplicationDataReceived, DtlsEngine, HandshakeCompleted, RecordAuthenticated, Role
 from transceiverd.dtls.engine import EngineState
 from transceiverd.dtls.srtp import PROFILES, exported_bytes
 
@@ -124,6 +125,22 @@ def test_engine_refuses_suites_without_aead(role: Role) -> None:
     assert ours.closed in ("handshake failed", "dtls timeout")
 
 
+@pytest.mark.parametrize("lost", [None, 0, 1, 2])
+def test_engine_answers_a_hello_verify_request(lost: int | None) -> None:
+    # Some DTLS servers want a cookie back first; each datagram of ours may be lost on the way.
+    raw = RawPeer(Role.SERVER, cookies=True)
+    ours = engine_against(raw)
+    link = Link(ours, raw, lambda direction, number, _: [] if (direction, number) == (0, lost) else [DELAY])
+    link.start()
+    link.run()
+    assert raw.done
+    assert ours.completed is not None
+    assert ours.completed.phases.datagrams_received == 3
+    hello, again = (datagram for datagram in ours.wire.datagrams[:2])
+    assert b"cookie" not in hello
+    assert lost == 0 or b"cookie" in again
+
+
 @pytest.mark.parametrize("late", [None, 0, 1])
 def test_engine_takes_a_client_hello_of_two_datagrams(late: int | None) -> None:
     # Chromium and Firefox send a post-quantum key share: about 1,400 bytes, in two datagrams, in any order.
@@ -162,6 +179,55 @@ def test_engine_frees_openssl_when_done() -> None:
         assert side.engine._handshake is None
         assert side.engine.next_timeout() is None
         assert side.engine.status is EngineState.ESTABLISHED
+
+
+def test_engine_takes_no_openssl_before_its_start() -> None:
+    # A call that was answered and never checked costs no handshake's memory.
+    client, _ = engine_pair()
+    assert client.engine._handshake is None
+    client.start(0)
+    assert client.engine._handshake is not None
+
+
+def test_engine_shows_no_key_to_a_log() -> None:
+    client, server = engine_pair()
+    link = Link(client, server)
+    link.start()
+    link.run()
+    done = client.completed
+    assert done is not None
+    shown = repr(client.events) + repr(client.state) + str(done)
+    for secret in (done.local_key, done.remote_key, client.state.write_key, client.state.read_key, done.local_salt):
+        assert repr(secret) not in shown
+        assert secret.hex() not in shown
+
+
+def test_engine_works_on_the_session_segment() -> None:
+    # The state of the product: struct session_dtls in shared memory.
+    segment = SessionSegment.create(4, 0)
+    slot = segment.allocate(0)
+    assert slot is not None
+    raw = RawPeer(Role.SERVER)
+    ours = engine_against(raw)
+    ours.state = segment.record(slot).dtls
+    ours.engine = DtlsEngine(context("ours"), Role.CLIENT, [raw.fingerprint], ours.state)
+    link = Link(ours, raw)
+    link.start()
+    link.run()
+    for number in range(3):
+        ours.engine = DtlsEngine.rebuild(segment.record(slot).dtls)
+        ours.engine.send(b"%d" % number, link.now)
+        raw.send(b"%d" % number)
+        link.drain()
+        link.run()
+    assert raw.received == [b"0", b"1", b"2"]
+    assert [event.data for event in ours.of(ApplicationDataReceived)] == raw.received
+    assert segment.record(slot).dtls.read_highest > 3
+    ours.engine.close(link.now)
+    link.drain()
+    link.run()
+    assert raw.closed
+    assert segment.record(slot).dtls.closed
 
 
 def test_engine_reports_events_in_order() -> None:

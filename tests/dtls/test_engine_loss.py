@@ -158,7 +158,7 @@ def test_flights_last_of_server_survives_a_rebuild() -> None:
 
 @pytest.mark.parametrize("loss", [0.0, 0.1, 0.3])
 def test_engine_survives_hostile_links(loss: float) -> None:
-    for seed in range(70):
+    for seed in range(100):
         client, server = engine_pair(mtu=(1200, 500, 300)[seed % 3])
         link = Link(client, server, lossy(seed, loss, jitter=(5, 60, 200)[seed // 3 % 3] * MILLISECOND))
         link.start()

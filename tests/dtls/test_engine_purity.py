@@ -1,9 +1,11 @@
 """The engine reads no clock and opens nothing (DESIGN 2.12)."""
 
 import ast
+import re
 from pathlib import Path
 
 import transceiverd.dtls
+from transceiverd.dtls.reasons import DROP_REASONS
 
 FORBIDDEN = {"socket", "asyncio", "time", "select", "threading", "selectors", "uvloop"}
 
@@ -18,6 +20,19 @@ def test_engine_imports_no_socket_loop_or_clock() -> None:
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             assert not FORBIDDEN & {name.split(".")[0] for name in names}, path.name
+
+
+def test_reasons_are_those_in_the_sources() -> None:
+    folder = Path(transceiverd.dtls.__file__).parent
+    found = set()
+    for path in folder.glob("*.py"):
+        if path.name == "reasons.py":
+            continue
+        text = path.read_text()
+        found |= set(re.findall(r'MalformedPacket\("([^"]+)"', text))
+        found |= set(re.findall(r'_drops\["([^"]+)"\]', text))
+        found |= set(re.findall(r'MalformedPacket\("[^"]+" if .* else "([^"]+)"', text))
+    assert found == set(DROP_REASONS)
 
 
 def test_engine_files_and_functions_are_small() -> None:

@@ -13,41 +13,93 @@ from msgspec import Meta
 class DtlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Handshake limits. What is over one of them is a counted drop; the handshake then runs into its time-out."""
 
-    handshake_timeout_ms: Annotated[int, Meta(ge=500, le=60_000)] = 10_000
-    """From the first check to the end of the handshake, in milliseconds (default 10 s: a peer that is alive needs two
-    round trips; a client SDK gives up on a call after 5 s). Restart."""
+    handshake_timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=500,
+            le=60_000,
+            description="From the first accepted check to the end of the handshake, milliseconds. It takes two round "
+            "trips; a client SDK gives up on a call after 5 s. Restart.",
+        ),
+    ] = 10_000
 
-    client_hello_retransmit_ms: Annotated[int, Meta(ge=20, le=1_000)] = 50
-    """First retransmission of our ClientHello, in milliseconds; doubles each time. Short, because some peers miss one
-    that comes before they are ready, and because it is small (about 165 bytes). Restart."""
+    client_hello_retransmit_ms: Annotated[
+        int,
+        Meta(
+            ge=20,
+            le=1_000,
+            description="First retransmission of our ClientHello, milliseconds; doubles each time. Short: some peers "
+            "miss one that comes before they are ready, and it is small. Restart.",
+        ),
+    ] = 50
 
-    retransmit_ms: Annotated[int, Meta(ge=20, le=1_000)] = 100
-    """First retransmission of any other flight, in milliseconds; doubles each time. RFC 6347 section 4.2.4.1 suggests
-    one second, which a voice call does not have. Restart."""
+    retransmit_ms: Annotated[
+        int,
+        Meta(
+            ge=20,
+            le=1_000,
+            description="First retransmission of any other flight, milliseconds; doubles each time. RFC 6347 4.2.4.1 "
+            "suggests a second, which a voice call does not have. Restart.",
+        ),
+    ] = 100
 
-    retransmit_max_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1_600
-    """Longest time between two retransmissions, in milliseconds. Restart."""
+    retransmit_max_ms: Annotated[
+        int, Meta(ge=100, le=60_000, description="Longest time between two retransmissions, milliseconds. Restart.")
+    ] = 1_600
 
-    resends_max: Annotated[int, Meta(ge=1, le=1_000)] = 32
-    """Retransmissions of all flights together, whether by time or because the peer repeated its own. The default is
-    three flights over the whole default time-out. Restart."""
+    resends_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Retransmissions of all flights of a handshake together, by time or because the peer repeated "
+            "its own. The default is three flights over the whole default time-out. Restart.",
+        ),
+    ] = 32
 
-    mtu: Annotated[int, Meta(ge=256, le=16_384)] = 1_200
-    """Largest DTLS datagram sent, in bytes: 1,280 (IPv6's least) minus IP, UDP and some tunnel. Restart."""
+    mtu: Annotated[
+        int,
+        Meta(
+            ge=256,
+            le=16_384,
+            description="Largest DTLS datagram sent, bytes. The default is IPv6's least MTU, 1,280, without IP, UDP "
+            "and a tunnel's header. Restart.",
+        ),
+    ] = 1_200
 
-    handshake_datagrams_max: Annotated[int, Meta(ge=8, le=100_000)] = 256
-    """Datagrams looked at in one handshake; one without loss has about 3, ten seconds of retransmissions about 60.
-    Restart."""
+    handshake_datagrams_max: Annotated[
+        int,
+        Meta(
+            ge=8,
+            le=100_000,
+            description="Datagrams looked into in one handshake. One without loss has about 3, ten seconds of a peer's "
+            "retransmissions about 60. Restart.",
+        ),
+    ] = 256
 
-    handshake_bytes_max: Annotated[int, Meta(ge=4_096, le=16_777_216)] = 262_144
-    """Bytes looked at in one handshake. Restart."""
+    handshake_bytes_max: Annotated[
+        int, Meta(ge=4_096, le=16_777_216, description="Bytes looked into in one handshake. Restart.")
+    ] = 262_144
 
-    handshake_fragments_max: Annotated[int, Meta(ge=8, le=100_000)] = 1_024
-    """Handshake fragments looked at in one handshake. Restart."""
+    handshake_fragments_max: Annotated[
+        int, Meta(ge=8, le=100_000, description="Handshake fragments looked into in one handshake. Restart.")
+    ] = 1_024
 
-    message_bytes_max: Annotated[int, Meta(ge=1_024, le=16_372)] = 16_372
-    """Longest handshake message, by its declared length, in bytes: what one record holds (2^14 minus the message's
-    header). The longest in practice is a certificate chain of a few kB. Restart."""
+    message_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=1_024,
+            le=16_372,
+            description="Longest handshake message, by its declared length, bytes. The most is what one record holds; "
+            "the longest in practice is a certificate chain of a few kB. Restart.",
+        ),
+    ] = 16_372
 
-    reassembly_bytes_max: Annotated[int, Meta(ge=4_096, le=262_144)] = 32_768
-    """Bytes of handshake messages in reassembly at any time, by their declared lengths. Restart."""
+    reassembly_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=16_384,
+            le=262_144,
+            description="Bytes of handshake messages in reassembly at any time, by their declared lengths. Restart.",
+        ),
+    ] = 32_768

@@ -26,7 +26,7 @@ from transceiverd.dtls.alerts import (
     parse_alert,
     serialize_alert,
 )
-from transceiverd.dtls.certificate import usable_fingerprints
+from transceiverd.dtls.certificate import Fingerprint, usable_fingerprints
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.dtls.context import DtlsContext
 from transceiverd.dtls.events import (
@@ -103,6 +103,7 @@ class DtlsEngine:
         "_layer",
         "_mtu",
         "_now",
+        "_parameters",
         "_received",
         "_repeated_at",
         "_started",
@@ -145,6 +146,7 @@ class DtlsEngine:
         self._datagrams: list[bytes] = []
         self._events: list[Event] = []
         self._handshake: Handshake | None = None
+        self._parameters: tuple[DtlsContext, Role, tuple[Fingerprint, ...]] | None = None
         self._layer: RecordLayer12 | None = None
         self._now = 0
         self._started = 0
@@ -155,7 +157,7 @@ class DtlsEngine:
             trusted = usable_fingerprints(remote_fingerprints)
             if not trusted:
                 raise ValueError("no usable fingerprint")
-            self._handshake = Handshake(context, role, trusted, config, self._mtu, self._datagrams, self._drops)
+            self._parameters = context, role, trusted
 
     @classmethod
     def rebuild(
@@ -192,10 +194,13 @@ class DtlsEngine:
     # ---------------------------------------------------------------- calls from above
 
     def start(self, now: int) -> None:
-        """Begin: as client the ClientHello goes out, as server the time-out runs. Once."""
-        assert self._handshake is not None
+        """Begin: as client the ClientHello goes out, as server the time-out runs. Once. OpenSSL begins here too: a call
+        that is never checked costs none of its memory."""
+        assert self._parameters is not None
         self._change(EngineState.HANDSHAKING)
         self._now = self._started = now
+        self._handshake = Handshake(*self._parameters, self._config, self._mtu, self._datagrams, self._drops)
+        self._parameters = None
         self._handshake.start(now)
         self._settle()
 

@@ -32,6 +32,10 @@ class HandshakeCompleted(NamedTuple):
     version: str  # "DTLSv1.2"
     phases: HandshakePhases
 
+    def __repr__(self) -> str:
+        """Without the keys: events end up in logs."""
+        return f"HandshakeCompleted({self.version}, {self.cipher}, srtp_profile={self.srtp_profile:#06x})"
+
 
 class ApplicationDataReceived(NamedTuple):
     """The plaintext of one application_data record: one SCTP packet."""

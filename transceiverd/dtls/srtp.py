@@ -39,6 +39,10 @@ class SrtpKeys(NamedTuple):
     remote_key: bytes = b""
     remote_salt: bytes = b""
 
+    def __repr__(self) -> str:
+        """Without the keys."""
+        return f"SrtpKeys({self.profile:#06x})"
+
 
 def exported_bytes(profile: SrtpProfile) -> int:
     """How much key material a profile takes."""

@@ -4,7 +4,7 @@ In the product the fields lie in `struct session_dtls` of the session segment; a
 and `MemoryState` is that for handshakes in progress and for tests. Written by the control thread alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -49,10 +49,10 @@ class MemoryState:
     write_sequence: int = 0
     read_highest: int = 0
     read_window: int = 0
-    write_key: bytes = b""
-    read_key: bytes = b""
-    write_iv: bytes = b""
-    read_iv: bytes = b""
+    write_key: bytes = field(default=b"", repr=False)
+    read_key: bytes = field(default=b"", repr=False)
+    write_iv: bytes = field(default=b"", repr=False)
+    read_iv: bytes = field(default=b"", repr=False)
 
 
 def install_state(source: DtlsState, target: DtlsState) -> None:

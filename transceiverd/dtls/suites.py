@@ -47,6 +47,10 @@ class KeyBlock(NamedTuple):
     client_iv: bytes
     server_iv: bytes
 
+    def __repr__(self) -> str:
+        """Without the keys."""
+        return "KeyBlock()"
+
 
 def prf(hash_name: str, secret: bytes, label: bytes, seed: bytes, length: int) -> bytes:
     """P_hash of RFC 5246 section 5: `length` bytes from `secret`."""

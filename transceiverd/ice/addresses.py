@@ -128,7 +128,10 @@ class AddressBook:
 
         A client never sends one transaction from two addresses, so the second is somebody else's copy.
         """
-        return any(transaction_id in address.recent for address in self if address.key != key)
+        for address in self._places:
+            if address is not None and transaction_id in address.recent and address.key != key:
+                return True
+        return False
 
     def check(self, key: bytes, transaction_id: bytes, size: int, now: int) -> Admission:
         """Book a valid check of `size` bytes from `key`, making room if the rules give any."""

@@ -30,7 +30,10 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     ] = None
     tokens: Annotated[
         list[Token],
-        Meta(description='Bearer tokens for `auth = "tokens"`, at least 16 characters each. Restart.'),
+        Meta(
+            description='Bearer tokens for `auth = "tokens"`, at least 16 characters each. Restart.',
+            extra={"secret": True},
+        ),
     ] = msgspec.field(default_factory=list)
     tls_listen: Annotated[
         str, Meta(description="Address of the HTTPS listener. Other than loopback needs `auth`. Restart.")
@@ -74,7 +77,11 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     ] = 1_024
     request_seconds: Annotated[
         float,
-        Meta(gt=0, le=600, description="Seconds from a request's first byte to its answer's last; then it is cut off."),
+        Meta(
+            gt=0,
+            le=600,
+            description="Seconds from a request's first byte to its answer's last; then it is cut off. Restart.",
+        ),
     ] = 30.0
     idle_seconds: Annotated[
         float, Meta(gt=0, le=3600, description="Seconds that an idle connection is kept open. Restart.")
@@ -85,6 +92,14 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     router_seconds: Annotated[
         float, Meta(gt=0, le=60, description="Seconds that a transceiver has for a reply; then 503. Restart.")
     ] = 5.0
+
+    def __post_init__(self) -> None:
+        if self.auth == "tokens" and not self.tokens:
+            raise ValueError('auth = "tokens" needs tokens')
+        if self.auth != "tokens" and self.tokens:
+            raise ValueError('tokens are given but not asked for: add auth = "tokens"')
+        if self.tls_port and not (self.tls_certificate and self.tls_key):
+            raise ValueError("tls_port needs tls_certificate and tls_key")
 
     def sdp_limits(self) -> SdpLimits:
         """The bounds of offers, as the parser takes them."""
@@ -109,7 +124,10 @@ class OperatorSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="Its TCP port. 0: none. Restart.")] = 9478
     tokens: Annotated[
         list[Token],
-        Meta(description="Bearer tokens for the TCP listener. Empty: none asked for, loopback only. Restart."),
+        Meta(
+            description="Bearer tokens for the TCP listener. Empty: none asked for, loopback only. Restart.",
+            extra={"secret": True},
+        ),
     ] = msgspec.field(default_factory=list)
     connections_max: Annotated[
         int, Meta(ge=4, le=10_000, description="Connections at once; further ones get 503. Restart.")

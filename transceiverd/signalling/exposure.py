@@ -12,26 +12,33 @@ from transceiverd.signalling.config import OperatorSection, SignallingSection
 LINES_TO_ADD = 'auth = "tokens"\ntokens = ["<at least 16 characters, as `openssl rand -hex 24` prints them>"]'
 
 
-def check_exposure(config: SignallingSection, operator: OperatorSection | None = None) -> None:
-    """Raise ConfigurationError for a listener that is open to others without the configuration saying so."""
-    if config.auth == "tokens" and not config.tokens:
-        raise ConfigurationError(f'[signalling] auth = "tokens" needs tokens. Add:\n\n{LINES_TO_ADD.splitlines()[1]}')
-    if config.auth != "tokens" and config.tokens:
-        raise ConfigurationError('[signalling] tokens are given but not asked for. Add:\n\nauth = "tokens"')
-    if config.tls_port and not (config.tls_certificate and config.tls_key):
-        raise ConfigurationError("[signalling] tls_port needs tls_certificate and tls_key")
-    for address, port in ((config.listen, config.port), (config.tls_listen, config.tls_port)):
+def check_exposure(
+    config: SignallingSection, operator: OperatorSection | None = None, *, file: str = "ringline.toml"
+) -> None:
+    """Raise ConfigurationError for a listener that others could reach without the configuration saying who may call."""
+    for key, address, port in (
+        ("listen", config.listen, config.port),
+        ("tls_listen", config.tls_listen, config.tls_port),
+    ):
         if port and config.auth is None and not is_loopback(address):
-            raise ConfigurationError(
-                f"[signalling] {address} port {port} can be reached from other machines, and nothing says who may call."
-                f" Add these two lines below [signalling]:\n\n{LINES_TO_ADD}\n\n"
-                'or auth = "none", if everybody who reaches it may call.'
+            problem = (
+                "other machines can reach this address, and nothing says who may call. Add these two lines below"
+                f" [signalling]:\n\n{LINES_TO_ADD}\n\n"
+                'or auth = "none", if everybody who reaches it may call'
             )
+            raise _refusal(problem, file, f"signalling.{key}", address)
     if operator is not None and operator.port and not operator.tokens and not is_loopback(operator.listen):
-        raise ConfigurationError(
-            f"[operator] {operator.listen} can be reached from other machines: metrics and sessions need"
-            f" a token there. Add below [operator]:\n\n{LINES_TO_ADD.splitlines()[1]}"
+        problem = (
+            "other machines can reach this address, and metrics and sessions need a token there. Add below"
+            f" [operator]:\n\n{LINES_TO_ADD.splitlines()[1]}\n"
         )
+        raise _refusal(problem, file, "operator.listen", operator.listen)
+
+
+def _refusal(problem: str, file: str, key: str, address: str) -> ConfigurationError:
+    return ConfigurationError(
+        problem, file=file, key=key, found=repr(address), allowed="loopback as long as that is so"
+    )
 
 
 def is_loopback(address: str) -> bool:

@@ -1,0 +1,73 @@
+"""A CallRouter in the test's own process: calls are entries of a dict, and every failure can be ordered."""
+
+import asyncio
+
+from tests.sdp.offers import identity
+from transceiverd import callid
+from transceiverd.sdp.answer import build_answer
+from transceiverd.sdp.negotiation import Negotiation
+from transceiverd.sdp.offer import Offer
+from transceiverd.signalling.router import (
+    CallContext,
+    CallSnapshot,
+    Created,
+    Metric,
+    Readiness,
+    RouterError,
+    Sample,
+)
+
+
+class LocalRouter:
+    """What the tests see of the calls is in the public attributes."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, CallSnapshot] = {}
+        self.contexts: list[CallContext] = []
+        self.negotiations: list[Negotiation] = []
+        self.failure: Exception | None = None
+        """Raised by every method while set."""
+        self.silent = False
+        """Never answers while set."""
+        self.readiness = Readiness(True)
+
+    async def create(self, offer: Offer, negotiation: Negotiation, context: CallContext) -> Created:
+        await self._obey()
+        call_id = callid.mint(0, 1)
+        self.contexts.append(context)
+        self.negotiations.append(negotiation)
+        self.calls[call_id] = CallSnapshot(call_id=call_id, state="new", age_ms=0.0, dialect=context.dialect)
+        return Created(call_id, build_answer(negotiation, identity()))
+
+    async def hangup(self, call_id: str) -> bool:
+        await self._obey()
+        return self.calls.pop(call_id, None) is not None
+
+    async def snapshot(self, call_id: str) -> CallSnapshot | None:
+        await self._obey()
+        return self.calls.get(call_id)
+
+    async def sessions(self) -> list[CallSnapshot]:
+        await self._obey()
+        return list(self.calls.values())
+
+    async def ready(self) -> Readiness:
+        await self._obey()
+        return self.readiness
+
+    async def metrics(self) -> list[Metric]:
+        await self._obey()
+        samples = [Sample({"worker": "0", "outcome": "stun"}, 5.0), Sample({"worker": "1", "outcome": 'a"\n'}, 7.0)]
+        return [
+            Metric("ringline_relay_packets", "counter", "Packets by outcome.", samples),
+            Metric("ringline_calls", "gauge", "Live calls.", [Sample({}, float(len(self.calls)))]),
+        ]
+
+    async def _obey(self) -> None:
+        if self.silent:
+            await asyncio.Event().wait()
+        if self.failure is not None:
+            raise self.failure
+
+
+__all__ = ["LocalRouter", "RouterError"]
