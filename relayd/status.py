@@ -121,6 +121,8 @@ class Status(msgspec.Struct):
     """Everything."""
 
     release: str = ""
+    monotonic_ns: int = 0
+    """CLOCK_MONOTONIC of the report; rates come from two of them."""
     pid: int = 0
     uptime_seconds: float = 0.0
     runtime_directory: str = ""

@@ -62,6 +62,7 @@ class Reporter:
         now = time.monotonic_ns()
         status = Status(
             release=_release(),
+            monotonic_ns=now,
             pid=os.getpid(),
             uptime_seconds=(now - self.started_ns) / 1e9,
             runtime_directory=str(self.runtime_directory),

@@ -63,7 +63,9 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class UfragKeys:
     """The keys that verify, and which of them new calls are minted under."""
 
-    def __init__(self, current: int, secrets_by_id: Mapping[int, bytes], created: Mapping[int, str] | None = None) -> None:
+    def __init__(
+        self, current: int, secrets_by_id: Mapping[int, bytes], created: Mapping[int, str] | None = None
+    ) -> None:
         """ValueError when an id is not 0-3, a secret is not 32 bytes, or `current` is not among them."""
         for key_id, secret in secrets_by_id.items():
             if not 0 <= key_id < KEY_IDS:

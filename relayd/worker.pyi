@@ -32,7 +32,7 @@ class Worker:
 
         The sockets carry IP_PKTINFO / IPV6_RECVPKTINFO, SO_RXQ_OVFL, IP_RECVTOS / IPV6_RECVTCLASS and O_NONBLOCK.
         `counters` was made with the names of `worker_counter_names()`; ValueError when it was not. ValueError also for
-        a batch outside 1 to 1024, OSError for a descriptor that is no socket. Make one in the process that will run it,
+        a batch outside 2 to 1024, OSError for a descriptor that is no socket. Make one in the process that will run it,
         once its predecessor has been reaped.
         """
 

@@ -74,6 +74,7 @@ from shm.segment cimport Segment, segment_beat
 from relayd.outcomes import COUNTER_NAMES
 
 cdef enum:
+    BATCH_MIN = 2           # one record of control and one of media
     BATCH_MAX = 1024        # UIO_MAXIOV: what sendmmsg and recvmmsg take in one call
     # How long a sleep may last: bounds the age of the heartbeat and what a lost wake-up could cost.
     SLEEP_MS = 20
@@ -249,9 +250,11 @@ cdef class Worker:
         memset(&self.loop, 0, sizeof(packet_loop))
         self.loop.epoll = self.loop.receivers[0].fd = self.loop.receivers[1].fd = -1
 
-    def __init__(self, int index, sockets, Segment flows not None, Segment counters not None, keys, *, int machine, int batch=64):
-        if not 1 <= batch <= BATCH_MAX:
-            raise ValueError(f"batch {batch}: allowed are 1 to {BATCH_MAX}")
+    def __init__(
+        self, int index, sockets, Segment flows not None, Segment counters not None, keys, *, int machine, int batch=64
+    ):
+        if not BATCH_MIN <= batch <= BATCH_MAX:
+            raise ValueError(f"batch {batch}: allowed are {BATCH_MIN} to {BATCH_MAX}")
         self.index = index
         self.loop.batch = batch
         self.lanes = LaneEnds()

@@ -181,6 +181,19 @@ def test_engine_frees_openssl_when_done() -> None:
         assert side.engine.status is EngineState.ESTABLISHED
 
 
+def test_engine_offers_extended_master_secret_and_no_ticket() -> None:
+    client, server = engine_pair()
+    server.start(0)
+    client.start(0)
+    (hello,) = client.datagrams()
+    server.receive(hello, 0)
+    (flight,) = server.datagrams()
+    for datagram in (hello, flight):
+        assert b"\x00\x17\x00\x00" in datagram  # RFC 7627
+        assert b"\x00\x23\x00\x00" not in datagram  # RFC 5077
+    assert len(hello) < 200
+
+
 def test_engine_takes_no_openssl_before_its_start() -> None:
     # A call that was answered and never checked costs no handshake's memory.
     client, _ = engine_pair()

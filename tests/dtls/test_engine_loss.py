@@ -5,6 +5,7 @@ import pytest
 from tests.dtls.link import DELAY, Link, Policy, lossy
 from tests.dtls.peers import EnginePeer, RawPeer, engine_against, engine_pair
 from transceiverd.dtls import ApplicationDataReceived, DtlsConfig, Role
+from transceiverd.dtls.flights import RESEND_INTERVAL
 from transceiverd.engine import MILLISECOND, SECOND
 
 
@@ -139,6 +140,24 @@ def test_flights_last_of_server_answers_repeated_finished_only() -> None:
     assert len(server.wire.datagrams) == before + 1
     assert_data_passes(link, client, server)
     assert server.engine.final_message == b""
+
+
+def test_flights_last_of_server_is_not_multiplied() -> None:
+    # Fresh repetitions of the client's Finished, ten times as often as they are answered.
+    client, server = engine_pair()
+    link = Link(client, server, losing((1, 1)))
+    link.start()
+    link.run(0.035)
+    handshake = client.engine._handshake
+    assert handshake is not None
+    before = len(server.wire.datagrams)
+    for _ in range(30):
+        link.now += RESEND_INTERVAL // 10
+        handshake.flights._transmit(link.now)
+        for datagram in client.datagrams():
+            server.receive(datagram, link.now)
+        server.datagrams()
+    assert len(server.wire.datagrams) - before == 3
 
 
 def test_flights_last_of_server_survives_a_rebuild() -> None:

@@ -220,3 +220,23 @@ def test_controlling_peer_reflexive_pair_is_checked_back() -> None:
     assert back.message_class == stun.REQUEST
     client.receive_datagram(success(back), PATH, NOW)
     assert any(isinstance(event, PairValidated) for event in events(client))
+
+
+@pytest.mark.parametrize("controlling", [True, False])
+@pytest.mark.parametrize("larger", [True, False])
+def test_controlling_larger_tie_breaker_becomes_controlling(controlling: bool, larger: bool) -> None:
+    client = ice_client(controlling=controlling)
+    own = first_check(client)
+    ours = own.controlling if controlling else own.controlled
+    assert ours is not None
+    check = stun.Message(stun.REQUEST, bytes(12))
+    check.username = f"{CLIENT_UFRAG}:{SERVER_UFRAG}".encode()
+    check.priority, check.fingerprint = HOST_PRIORITY, True
+    theirs = ours - 1 if larger else ours + 1
+    check.controlling, check.controlled = (theirs, None) if controlling else (None, theirs)
+    client.receive_datagram(check.serialize(CLIENT_PASSWORD.encode()), PATH, NOW)
+    answer = stun.parse(sent(client)[0].data)
+    # RFC 8445 7.3.1.1: whoever need not change tells the other to, and nobody does both.
+    assert client.controlling == larger
+    assert answer.error_code == (487 if larger == controlling else None)
+    assert events(client) == ([] if larger == controlling else [RoleSwitched(larger)])

@@ -1,5 +1,5 @@
-"""SRTP and SRTCP written plainly from RFC 3711 and RFC 7714 over `cryptography`'s primitives; an oracle for one packet at
-a known index. test_srtp_vectors.py holds it to the RFCs' vectors, and libsrtp (through our glue) to it.
+"""SRTP and SRTCP written plainly from RFC 3711 and RFC 7714 over `cryptography`'s primitives: an oracle for one packet
+at a known index. test_srtp_vectors.py holds it to the RFCs' vectors, and libsrtp (through our glue) to it.
 """
 
 import hmac
@@ -57,7 +57,9 @@ def cm_rtcp(key: bytes, auth: bytes, salt: bytes, packet: bytes, index: int) -> 
     return body + hmac.digest(auth, body, "sha1")[:10]
 
 
-def protect(profile: int, master_key: bytes, master_salt: bytes, packet: bytes, index: int, rtcp: bool = False) -> bytes:
+def protect(
+    profile: int, master_key: bytes, master_salt: bytes, packet: bytes, index: int, rtcp: bool = False
+) -> bytes:
     """One packet from master key and salt, at this index."""
     labels = RTCP_LABELS if rtcp else RTP_LABELS
     if profile == 0x0001:

@@ -17,10 +17,8 @@ def test_replay_window_is_a_set_of_the_last_128(first: int, steps: list[int]) ->
     seen: set[int] = set()
     for step in [0, *steps]:
         index = max(0, (max(seen) if seen else first) + step)
-        if seen and max(seen) - index >= WINDOW:
-            expected = 2
-        else:
-            expected = 1 if index in seen else 0
+        too_old = bool(seen) and max(seen) - index >= WINDOW
+        expected = 2 if too_old else int(index in seen)
         assert window.check(index) == expected
         if expected == 0:
             window.add(index)

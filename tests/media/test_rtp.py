@@ -10,6 +10,7 @@ from tests.twins import load_both, load_uncompiled
 from transceiverd.media import rtp
 
 PLAIN = load_uncompiled("transceiverd.media.rtp")
+REASONS = {reason: reason for reason in rtp.REASONS.values()}  # a KeyError for any other
 U16, U32 = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
 
 
@@ -25,7 +26,9 @@ def packets(draw: st.DrawFn) -> rtp.RtpPacket:
         payload=draw(st.binary(max_size=40)),
         csrcs=tuple(draw(st.lists(U32, max_size=15))),
         extension_profile=draw(U16) if extended else None,
-        extension=draw(st.integers(0, 5).flatmap(lambda n: st.binary(min_size=4 * n, max_size=4 * n))) if extended else b"",
+        extension=draw(st.integers(0, 5).flatmap(lambda n: st.binary(min_size=4 * n, max_size=4 * n)))
+        if extended
+        else b"",
         padding_size=draw(st.integers(0, 20)),
     )
 
@@ -51,8 +54,7 @@ def outcome(module: object, data: bytes) -> object:
     try:
         return tuple(module.parse_rtp(data))  # type: ignore[attr-defined]
     except MalformedPacket as error:
-        assert error.reason in rtp.REASONS.values()
-        return error.reason
+        return REASONS[error.reason]
 
 
 @given(packets())
@@ -72,14 +74,20 @@ def test_rtp_any_input_whole_and_cut_is_a_value_or_a_reason(data: bytes) -> None
             assert tuple(again) == result
 
 
+def parsed_by_aiortc(data: bytes) -> aiortc_rtp.RtpPacket | str:
+    try:
+        return aiortc_rtp.RtpPacket.parse(data)
+    except ValueError as error:
+        return str(error)
+
+
 @given(hostile)
 def test_rtp_agrees_with_aiortc(data: bytes) -> None:
     """One difference: aiortc parses what is inside one- and two-byte header extensions, we do not look in."""
     ours = outcome(rtp, data)
-    try:
-        theirs = aiortc_rtp.RtpPacket.parse(data)
-    except ValueError as error:
-        assert isinstance(ours, str) or "header extension" in str(error)
+    theirs = parsed_by_aiortc(data)
+    if isinstance(theirs, str):
+        assert isinstance(ours, str) or "header extension" in theirs
         return
     assert not isinstance(ours, str)
     assert ours[:5] == (theirs.payload_type, bool(theirs.marker), theirs.sequence_number, theirs.timestamp, theirs.ssrc)

@@ -16,7 +16,7 @@ from relayd.relay_client import NoRelay, RelayClient
 from relayd.status import Status, WorkerStatus
 
 # Only turns a hang into a failure; every wait ends with its condition.
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 10.0
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

@@ -162,7 +162,13 @@ class Rig:
     def add_lane(self, transceiver: int) -> TransceiverEnd:
         size = self._ring_bytes
         lane = Lane.create(
-            transceiver, 0, handshake_in=size, media_in=size, control_out=size, media_out=size, incarnation=1000 + transceiver
+            transceiver,
+            0,
+            handshake_in=size,
+            media_in=size,
+            control_out=size,
+            media_out=size,
+            incarnation=1000 + transceiver,
         )
         self.flows.set_incarnation(transceiver, lane.incarnation)
         self.ends[transceiver] = TransceiverEnd(lane)
@@ -211,7 +217,9 @@ class Rig:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self.stop()
         finally:

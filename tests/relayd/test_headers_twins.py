@@ -16,7 +16,10 @@ uncompiled = load_uncompiled("relayd.headers")
 attributes = st.builds(
     packets.attribute,
     st.sampled_from([0x0006, 0x0006, 0x0008, 0x001C, 0x8028, 0x0024, 0x7F01]) | st.integers(0, 0xFFFF),
-    st.binary(max_size=40) | st.just(b"A" * 30 + b":peer") | st.just(b"A" * 508) | st.just(b"/" * 30 + b":" + b"x" * 478),
+    st.binary(max_size=40)
+    | st.just(b"A" * 30 + b":peer")
+    | st.just(b"A" * 508)
+    | st.just(b"/" * 30 + b":" + b"x" * 478),
 )
 nearly_stun = st.builds(
     packets.stun,

@@ -84,9 +84,7 @@ TABLE = {
     "error to a stranger as media": Row((), Ask(SEND, payload=ERROR, media=True), "out_refused_owner"),
     "media": Row((PROVEN_ALICE,), Ask(SEND, payload=packets.rtp(), media=True), "out_sent_media", arrives=True),
     "media to a stranger": Row((), Ask(SEND, payload=packets.rtp(), media=True), "out_refused_owner"),
-    "media of a contender": Row(
-        (PROVEN_ALICE, P_BOB), Ask(SEND, BOB, packets.rtp(), media=True), "out_refused_owner"
-    ),
+    "media of a contender": Row((PROVEN_ALICE, P_BOB), Ask(SEND, BOB, packets.rtp(), media=True), "out_refused_owner"),
     "media of nothing": Row((PROVEN_ALICE,), Ask(SEND, media=True), "out_refused_size"),
     "media after losing the address": Row(
         (PROVEN_ALICE, P_BOB, Ask(PUBLISH, BOB, state=PROVEN)),
@@ -102,7 +100,6 @@ TABLE = {
     "publish on the media ring": Row((), Ask(PUBLISH, media=True), "out_refused_type"),
     "packet types do not go out": Row((P_ALICE,), Ask(3, payload=packets.rtp(), media=True), "out_refused_type"),
     "unknown type": Row((P_ALICE,), Ask(99, payload=b"x"), "out_refused_type"),
-
     "withdraw": Row((P_ALICE,), Ask(WITHDRAW), "out_withdrawn"),
     "withdraw of another's": Row((P_ALICE,), Ask(WITHDRAW, BOB), "out_withdraw_ignored"),
     "withdraw of nothing": Row((), Ask(WITHDRAW), "out_withdraw_ignored"),
@@ -308,5 +305,3 @@ def test_worker_keeps_the_order_of_a_control_ring() -> None:
         assert [client.recv(10) for _ in range(10)] == [bytes([number]) for number in range(10)]
         assert nothing_arrives(client)
         assert (after["out_refused_owner"], after["out_withdrawn"]) == (10, 10)
-
-

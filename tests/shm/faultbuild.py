@@ -95,7 +95,7 @@ def _load(name: str, path: Path) -> ModuleType:
 def _cached(name: str, sources: list[Path], compile_into: Callable[[Path, Path], None]) -> Path:
     """One build for all test processes and runs, as long as its sources stay the same."""
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
-    directory = CACHE / f"{name.split('.')[0]}-{digest}"
+    directory = CACHE / f"{name.partition('.')[0]}-{digest}"
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / name
     with (directory / "lock").open("w") as lock:

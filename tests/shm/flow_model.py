@@ -43,7 +43,7 @@ class FlowModel:
         elif now - entry.contender.since_ns >= CONTENDER_LIFETIME_NS:
             entry.contender = None
 
-    def publish(self, key: bytes, claim: FlowOwner, flags: int) -> FlowOutcome:
+    def publish(self, key: bytes, claim: FlowOwner, flags: int) -> FlowOutcome:  # noqa: PLR0911 - one rule a line
         """`claim.since_ns` is now."""
         if not claim.incarnation or not self.alive(claim):
             return FlowOutcome.STALE

@@ -1,7 +1,8 @@
 """kill -9 of a worker before every single store of a publish or a withdraw.
 
-After each kill every entry is absent or whole, a successor repairs what was left half done, applies the record again (control
-records are handled at least once), and ends where a worker ends that nobody killed; applying it once more changes nothing.
+After each kill every entry is absent or whole, a successor repairs what was left half done, applies the record again
+(control records are handled at least once), and ends where a worker ends that nobody killed; applying it once more changes
+nothing.
 """
 
 import os
@@ -124,8 +125,8 @@ def meaning(flows: list[Flow]) -> dict[bytes, Flow]:
 
 
 def assert_whole(before: dict[bytes, Flow], after: dict[bytes, Flow], seen: dict[bytes, Flow]) -> None:
-    """Each entry is one that a reader may see between two stores: absent, or of owners and contenders that were asked for,
-    and what the record does not name is as it was."""
+    """Each entry is one that a reader may see between two stores: absent, or of owners and contenders that were asked
+    for, and what the record does not name is as it was."""
     holders = {
         key: {
             flow.owner._replace(state=0)
@@ -185,7 +186,7 @@ def test_flows_writer_killed_at_every_store(name: str) -> None:
 
 
 def test_flows_successor_killed_at_every_store() -> None:
-    """The successor dies too, in its repair of an interrupted promotion; its own successor still finds the contender."""
+    """The successor dies too, in its repair of an interrupted promotion; the next one still finds the contender."""
     steps, record = SCENARIOS["withdraw-owner-with-contender"]
     deadly = fault_module("flows").FlowTable
     deaths = 0

@@ -13,7 +13,6 @@ from transceiverd.signalling.router import (
     Created,
     Metric,
     Readiness,
-    RouterError,
     Sample,
 )
 
@@ -30,6 +29,8 @@ class LocalRouter:
         self.silent = False
         """Never answers while set."""
         self.readiness = Readiness(True)
+        self.asked = asyncio.Event()
+        """Set by the first question."""
 
     async def create(self, offer: Offer, negotiation: Negotiation, context: CallContext) -> Created:
         await self._obey()
@@ -64,10 +65,8 @@ class LocalRouter:
         ]
 
     async def _obey(self) -> None:
+        self.asked.set()
         if self.silent:
             await asyncio.Event().wait()
         if self.failure is not None:
             raise self.failure
-
-
-__all__ = ["LocalRouter", "RouterError"]

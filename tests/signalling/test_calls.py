@@ -1,5 +1,6 @@
 """`/v1/realtime/calls`: placing, ending and explaining calls, and every way a request can be wrong."""
 
+import asyncio
 import json
 
 import aiohttp
@@ -14,7 +15,7 @@ from transceiverd import callid
 from transceiverd.sdp.parse import parse_offer
 from transceiverd.signalling.app import SERVICE, build_public_app
 from transceiverd.signalling.config import SignallingSection
-from transceiverd.signalling.router import CallSnapshot, LimitReached, Unavailable
+from transceiverd.signalling.router import CallSnapshot, LimitReached, Readiness, Unavailable
 
 Client = TestClient[web.Request, web.Application]
 SDP = {"Content-Type": "application/sdp"}
@@ -133,7 +134,7 @@ def test_calls_wrong_headers(router: LocalRouter, headers: dict[str, str], statu
         ("GET", CALLS + "/" + callid.mint(0, 0) + "/diagnosis", 404),
         ("GET", "/v1/sessions", 404),
         ("GET", "/metrics", 404),
-        ("TRACE", "/", 405),
+        ("TRACE", "/healthz", 405),
     ],
 )
 def test_calls_methods_and_paths_are_strict(router: LocalRouter, method: str, path: str, status: int) -> None:
@@ -234,13 +235,9 @@ def test_calls_multipart_errors(router: LocalRouter, parts: list[tuple[str, str,
 
 def test_calls_bound_of_calls_in_work(router: LocalRouter) -> None:
     async def scenario(client: Client) -> None:
-        import asyncio
-
         router.silent = True
         first = asyncio.create_task(client.post(CALLS, data=audio_offer(), headers=SDP))
-        service = client.app[SERVICE]  # type: ignore[index]
-        while not service._pending:
-            await asyncio.sleep(0)
+        await router.asked.wait()
         assert await error_of(await client.post(CALLS, data=audio_offer(), headers=SDP)) == (503, "too_many_pending")
         assert await error_of(await first) == (503, "no_reply")
         router.silent = False
@@ -367,8 +364,6 @@ def test_calls_host_rule_with_tokens_or_names(router: LocalRouter) -> None:
 
 def test_calls_health(router: LocalRouter) -> None:
     async def scenario(client: Client) -> None:
-        from transceiverd.signalling.router import Readiness
-
         assert await (await client.get("/readyz")).json() == {"ready": True, "reasons": []}
         router.readiness = Readiness(False, ("no transceiver is attached to the relay",))
         response = await client.get("/readyz")

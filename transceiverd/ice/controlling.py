@@ -350,20 +350,18 @@ class ControllingAgent:
     # ------------------------------------------------------------------ the peer's checks
 
     def _receive_request(self, message: stun.Message, source: bytes, now: int) -> None:
-        verdict = checks.authenticate(message, self._ours, self._theirs, self._local_key)
-        if verdict is not None:
+        if verdict := checks.authenticate(message, self._ours, self._theirs, self._local_key):
             self.drops[verdict] += 1
             return
-        unknown = message.unknown_required()
-        if unknown:
+        if unknown := message.unknown_required():
             self.drops[REQUEST_UNKNOWN_ATTRIBUTE] += 1
             answer = checks.signed_error(checks.UNKNOWN_ATTRIBUTE, message, self._local_key, unknown)
         elif self._conflict(message):
             self.drops[REQUEST_ROLE_CONFLICT] += 1
             answer = checks.signed_error(checks.ROLE_CONFLICT, message, self._local_key)
         else:
-            sha256 = message.integrity_sha256 is not None
-            answer = checks.success(message.transaction_id, source, self._local_key, sha256)
+            key, sha256 = self._local_key, message.integrity_sha256 is not None
+            answer = checks.success(message.transaction_id, source, key, sha256)
             self._triggered_check(message, source, now)
         self._datagrams.append(Datagram(answer, source))
 

@@ -14,12 +14,12 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The media thread: batches, early packets, reports."""
 
     batch: Annotated[int, Meta(ge=1, le=256)] = 64
-    """Packets taken from one worker's ring before the next worker's turn. Also what a dying transceiver can lose of each
-    ring. Default 64; restart."""
+    """Packets taken from one worker's ring before the next worker's turn. Also what a dying transceiver can lose of
+    each ring. Default 64; restart."""
 
     coalesce_us: Annotated[int, Meta(ge=0, le=5000)] = 0
-    """Microseconds to let packets gather after a turn that was not full, instead of waiting to be woken: saves wake-ups at
-    light load, adds at most so much latency. Default 0, no added delay; restart."""
+    """Microseconds to let packets gather after a turn that was not full, instead of waiting to be woken: saves wake-ups
+    at light load, adds at most so much latency. Default 0, no added delay; restart."""
 
     early_calls: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Calls that may have SRTP kept at once whose keys have not come yet; 8 packets each, 13 kB of memory each. Default

@@ -1,14 +1,16 @@
 """The control thread's side of the media thread: contexts, commands, events.
 
-Owned by the transceiver process; called under the GIL by its control thread only. A session installs a call when DTLS has
-given its keys, removes it at its end, and hears what media found. No socket, loop or clock: whoever owns the loop waits
-for `event_fd` to become readable and calls `poll_events`.
+Owned by the transceiver process; called under the GIL by its control thread only. A session installs a call when DTLS
+has given its keys, removes it at its end, and hears what media found. No socket, loop or clock: whoever owns the loop
+waits for `event_fd` to become readable and calls `poll_events`.
 
-Rule of life of a libsrtp context: made here, used by the media thread from the command on, destroyed here after the event
-that says media has let go of it (Removed; Rebuilt for the ones before). Never in between, whatever the order of calls.
+Rule of life of a libsrtp context: made here, used by the media thread from the command on, destroyed here after the
+event that says media has let go of it (Removed; Rebuilt for the ones before). Never in between, whatever the order of
+calls.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from shm.lane import Lane
@@ -24,7 +26,7 @@ index is harmless, an index used twice is not."""
 
 
 class SrtpProven(NamedTuple):
-    """A fresh SRTP or SRTCP packet came from this address (packed flow key); said again while the address is in dispute."""
+    """A fresh SRTP or SRTCP packet came from this address (packed flow key); said again while it is in dispute."""
 
     slot: int
     generation: int
@@ -69,6 +71,15 @@ class Rebuilt(NamedTuple):
 MediaEvent = SrtpProven | ByeReceived | Installed | InstallRefused | Removed | Rebuilt
 
 
+_PLAIN_EVENTS: dict[int, Callable[[int, int], MediaEvent]] = {
+    ring.BYE_RECEIVED: ByeReceived,
+    ring.INSTALLED: Installed,
+    ring.INSTALL_REFUSED: InstallRefused,
+    ring.REBUILT: Rebuilt,
+    ring.REMOVED: Removed,
+}
+
+
 class _Contexts(NamedTuple):
     generation: int
     inbound: SrtpContext
@@ -78,8 +89,8 @@ class _Contexts(NamedTuple):
 def make_contexts(record: SessionRecord, rtcp_index_margin: int = 0) -> tuple[SrtpContext, SrtpContext]:
     """Both directions from the struct alone: (inbound, outbound).
 
-    Rollover counters need no setting here, the media thread tells libsrtp with every packet; only streams that exist must
-    exist again, and the SRTCP index must lie beyond all that were used (srtp.pyx says what that costs).
+    Rollover counters need no setting here, the media thread tells libsrtp with every packet; only streams that exist
+    must exist again, and the SRTCP index must lie beyond all that were used (srtp.pyx says what that costs).
     """
     keys = record.srtp
     streams = [stream.ssrc for stream in record.streams if stream.in_use]
@@ -121,15 +132,17 @@ class MediaPort:
         self._send(ring.INSTALL, slot, record.generation, inbound, outbound)
 
     def remove(self, slot: int, *, bye: bool = False) -> None:
-        """Stop media for the call, with RTCP BYE first if asked. `Removed` follows, also when it was never installed; the slot
-        must not be freed before."""
+        """Stop media for the call, with RTCP BYE first if asked.
+
+        `Removed` follows, also when it was never installed; the slot must not be freed before.
+        """
         if slot in self._removing:
             return
         self._removing.add(slot)
         self._send(ring.REMOVE, slot, self._sessions.record(slot).generation, bye=bye)
 
     def rebuild(self, slot: int) -> None:
-        """Replace the call's libsrtp contexts by ones made from the struct alone, between two packets. `Rebuilt` follows."""
+        """Replace both libsrtp contexts by ones made from the struct alone, between two packets. `Rebuilt` follows."""
         if slot not in self._contexts or slot in self._removing or slot in self._rebuilding:
             return
         record = self._sessions.record(slot)
@@ -150,24 +163,19 @@ class MediaPort:
     def _event(self, kind: int, slot: int, generation: int, key: bytes) -> MediaEvent | None:
         if kind == ring.SRTP_PROVEN:
             return SrtpProven(slot, generation, key)
-        if kind == ring.BYE_RECEIVED:
-            return ByeReceived(slot, generation)
-        if kind == ring.INSTALLED:
-            return Installed(slot, generation)
         if kind == ring.REBUILT:
             self._contexts[slot] = self._rebuilding.pop(slot)  # the last reference to the old ones: destroyed
-            return Rebuilt(slot, generation)
-        if kind == ring.REMOVED:
-            for contexts in (self._contexts, self._rebuilding):
-                contexts.pop(slot, None)
-            self._removing.discard(slot)
-            return Removed(slot, generation)
-        if kind == ring.INSTALL_REFUSED:
-            self._contexts.pop(slot, None)
-            return InstallRefused(slot, generation)
-        if kind == ring.REBUILD_REFUSED and self._rebuilding.pop(slot, None) is not None:
+        elif kind == ring.REBUILD_REFUSED:
+            self._rebuilding.pop(slot, None)
             self.rebuild(slot)  # a stream or a report was faster than we: make them anew
-        return None
+        elif kind == ring.INSTALL_REFUSED:
+            self._contexts.pop(slot, None)
+        elif kind == ring.REMOVED:
+            self._contexts.pop(slot, None)
+            self._rebuilding.pop(slot, None)
+            self._removing.discard(slot)
+        make = _PLAIN_EVENTS.get(kind)
+        return make(slot, generation) if make else None
 
     def _send(
         self,

@@ -92,7 +92,7 @@ class OtherPacket(NamedTuple):
     """A type that is not understood here: kept whole, padding taken off."""
 
     packet_type: int
-    count: int
+    subtype: int  # the five bits that count items in SR, RR, SDES and BYE
     body: bytes
 
 
@@ -193,8 +193,15 @@ def parse_rtcp(data: bytes) -> tuple[RtcpPacket, ...]:
 
 def _parse_packet(kind: int, count: int, body: bytes) -> RtcpPacket:
     if kind == SENDER_REPORT:
-        head = [read_integer(body, at, width) for at, width in ((0, 4), (4, 8), (12, 4), (16, 4), (20, 4))]
-        return SenderReport(*head, _parse_blocks(body[24:], count), body[24 + REPORT_BLOCK_SIZE * count :])
+        return SenderReport(
+            ssrc=read_integer(body, 0, 4),
+            ntp_timestamp=read_integer(body, 4, 8),
+            rtp_timestamp=read_integer(body, 12, 4),
+            packet_count=read_integer(body, 16, 4),
+            octet_count=read_integer(body, 20, 4),
+            reports=_parse_blocks(body[24:], count),
+            extension=body[24 + REPORT_BLOCK_SIZE * count :],
+        )
     if kind == RECEIVER_REPORT:
         return ReceiverReport(
             read_integer(body, 0, 4), _parse_blocks(body[4:], count), body[4 + REPORT_BLOCK_SIZE * count :]
@@ -244,9 +251,7 @@ def serialize_rtcp(packets: tuple[RtcpPacket, ...]) -> bytes:
 
 def _serialize_packet(packet: RtcpPacket) -> bytes:
     if isinstance(packet, SenderReport):
-        head = b"".join(
-            value.to_bytes(width, "big") for value, width in zip(packet[:5], (4, 8, 4, 4, 4), strict=True)
-        )
+        head = b"".join(value.to_bytes(width, "big") for value, width in zip(packet[:5], (4, 8, 4, 4, 4), strict=True))
         return _frame(SENDER_REPORT, len(packet.reports), head + _serialize_blocks(packet.reports) + packet.extension)
     if isinstance(packet, ReceiverReport):
         head = packet.ssrc.to_bytes(4, "big")
@@ -258,7 +263,7 @@ def _serialize_packet(packet: RtcpPacket) -> bytes:
         if packet.reason is not None:
             body += len(packet.reason).to_bytes(1, "big") + packet.reason
         return _frame(GOODBYE, len(packet.sources), body + bytes(-len(body) % 4))
-    return _frame(packet.packet_type, packet.count, packet.body)
+    return _frame(packet.packet_type, packet.subtype, packet.body)
 
 
 def _serialize_blocks(blocks: tuple[ReportBlock, ...]) -> bytes:

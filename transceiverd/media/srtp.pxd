@@ -31,6 +31,7 @@ cdef int tag_size(uint16_t profile) noexcept nogil
 
 
 cdef class SrtpContext:
+    cdef object __weakref__
     cdef object session             # pylibsrtp.Session: owns the context and frees it
     cdef void *context              # srtp_t
     cdef readonly int profile       # IANA number

@@ -19,8 +19,8 @@ NO_HANDSHAKE_MS = 3_000.0
 NO_MEDIA_MS = 3_000.0
 
 ENDED = frozenset({"closing", "closed"})
-# Ends that are nobody's fault: nothing to explain.
-ORDERLY = frozenset({"hangup", "bye", "close_notify", "closed by peer", "shutdown", "drained"})
+# Ends that somebody wanted: nothing to explain. The other reasons are time-outs and failures.
+ORDERLY = frozenset({"hangup", "close notify", "local close", "bye", "shutdown"})
 
 
 class Advice(msgspec.Struct, frozen=True):

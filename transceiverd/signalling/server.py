@@ -17,6 +17,7 @@ from aiohttp import web
 from transceiverd.signalling.guard import TLS_HANDSHAKE_SECONDS, ConnectionGuard, access_logger_class
 
 BACKLOG = 1024  # connections the kernel holds while this process is busy: a storm of redials
+LINGERING_SECONDS = 2.0  # reading on after an early error answer, so that the client sees it and not a reset
 SHUTDOWN_SECONDS = 2.0  # for answers in work when the server stops
 
 
@@ -31,6 +32,7 @@ class HttpServer:
             handle_signals=False,
             access_log_class=access_logger_class(guard),
             auto_decompress=False,
+            lingering_time=LINGERING_SECONDS,
             shutdown_timeout=SHUTDOWN_SECONDS,
             **limits,
         )

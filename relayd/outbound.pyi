@@ -1,0 +1,1 @@
+"""relayd/outbound.pyx has nothing for Python: it is cimported by relayd/worker.pyx."""

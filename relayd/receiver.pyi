@@ -1,0 +1,1 @@
+"""relayd/receiver.pyx has nothing for Python: it is cimported by relayd/worker.pyx."""
