@@ -75,12 +75,18 @@ class Desk(Protocol):
 class Connection:
     """Reads messages, answers them, and cleans up at the end."""
 
-    def __init__(self, sock: socket.socket, peer: attach.Credentials, desk: Desk) -> None:
+    def __init__(
+        self, sock: socket.socket, peer: attach.Credentials, desk: Desk, refused: attach.Refused | None = None
+    ) -> None:
+        """With `refused` the peer's Hello is answered by it. Not before: a peer that finds the connection closed while
+        it says Hello would see a broken pipe, and not why.
+        """
         self.peer = peer
         self.role: str | None = None
         self.opened_ns = time.monotonic_ns()
         self._sock = sock
         self._desk = desk
+        self._refused = refused
         self._open = True
         self._outbox = Outbox(sock, desk.loop, CONNECTION_MESSAGES_MAX, self._read)
         self._hello_timer = desk.loop.call_after(HELLO_PATIENCE_NS, self._no_hello)
@@ -149,6 +155,9 @@ class Connection:
         return True
 
     def _handle(self, message: attach.AnyMessage, fds: list[int]) -> None:
+        if self._refused is not None:
+            self._turn_away(self._refused.reason, self._refused.found, self._refused.allowed)
+            return
         spoken = _HANDLERS.get((self.role, type(message)))
         if spoken is None:
             self._desk.count("messages out of turn")

@@ -4,7 +4,6 @@ Made by supervisor.py once it holds the lock. Conversations are connection.py's;
 the one rule between connections: at most one transceiverd at a time, whose end detaches all that it offered.
 """
 
-import contextlib
 import grp
 import logging
 import os
@@ -16,7 +15,7 @@ from typing import Any
 
 from relayd.admission import Admission
 from relayd.attachments import Attachments
-from relayd.connection import Connection, discard_unread, refusal
+from relayd.connection import Connection, refusal
 from relayd.key_confirmation import KeyConfirmation
 from relayd.loop import READ, EventLoop, Timer
 from relayd.quiet_log import QuietLog
@@ -149,19 +148,19 @@ class ControlServer:
     def _admit(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         peer = attach.peer_credentials(sock)
-        refused = self._admission.refuses(sock, peer)
+        refused = self._reason_to_refuse(sock, peer)
         if refused is not None:
-            self.quiet.warning("peer", f"control socket: pid {peer.pid} is refused: {refused}")
-            self._refuse(sock, refusal("peer", refused, "the same user, root, [relay] peers and group"))
-        elif len(self._connections) >= self._connections_max:
-            found, allowed = f"{len(self._connections)} open", f"{self._connections_max} ([relay] connections)"
-            self._refuse(sock, refusal("too many connections", found, allowed))
+            self.count("connections refused")
+        if len(self._connections) < 2 * self._connections_max:  # as many again may wait for their refusal
+            self._connections.add(Connection(sock, peer, self, refused))
         else:
-            self._connections.add(Connection(sock, peer, self))
+            sock.close()
 
-    def _refuse(self, sock: socket.socket, message: attach.Refused) -> None:
-        self.count("connections refused")
-        with contextlib.suppress(OSError):
-            attach.send(sock, message)
-        discard_unread(sock)
-        sock.close()
+    def _reason_to_refuse(self, sock: socket.socket, peer: attach.Credentials) -> attach.Refused | None:
+        reason = self._admission.refuses(sock, peer)
+        if reason is not None:
+            return refusal("peer", reason, "the same user, root, [relay] peers and group")
+        if len(self._connections) >= self._connections_max:
+            limit = f"{self._connections_max} ([relay] connections)"
+            return refusal("too many connections", f"{len(self._connections)} open", limit)
+        return None

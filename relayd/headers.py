@@ -54,7 +54,7 @@ def classify(first_byte: int, second_byte: int) -> int:
     """The kind of a packet by its first two bytes, or UNKNOWN_KIND.
 
     RFC 7983 section 7 and 9443: 0-3 STUN, 20-63 DTLS, 128-191 RTP and RTCP; ZRTP, TURN channels and QUIC are not spoken
-    here. Among the last, a second byte of 192-223 is RTCP (RFC 5761 section 4: payload types 64-95 are not used for RTP).
+    here. Among the last, a second byte of 192-223 is RTCP (RFC 5761 section 4 keeps RTP off payload types 64-95).
     """
     if first_byte <= 3:
         return 1
@@ -132,7 +132,7 @@ def find_username(data: bytes, size: int) -> int:
 
 
 def check_username(data: bytes, offset: int, length: int) -> int:
-    """`offset` when the value is 30 characters, a colon and something of the peer's within 508 bytes (RFC 8489 14.3)."""
+    """`offset` when the value is 30 characters, a colon, something of the peer's, 508 bytes at most (RFC 8489 14.3)."""
     if length < 32 or length > 508:
         return -11
     return offset if data[offset + 30] == 0x3A else -11

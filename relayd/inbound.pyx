@@ -3,8 +3,9 @@
 
 Used by the worker's loop for each batch. The verdicts:
 
-    Binding request     the ufrag must verify. Its origin is the flow's: to the flow's current owner. Else by the redirect
-                        table (calls that moved; none can yet, so there is no table). Else to the origin's transceiver.
+    Binding request     the ufrag must verify. Its origin is the flow's: to the flow's current owner. Else by the
+                        redirect table (calls that moved; none can yet, so there is none). Else to the origin's
+                        transceiver
     DTLS, RTP, RTCP     by the flow table: to the owner; from an address in dispute to owner and contender
     anything else       dropped
 

@@ -63,13 +63,15 @@ cdef class Keyring:
     def __init__(self, keys):
         """One keyed context for every key. MemoryError when OpenSSL gives none."""
         cdef bytes secret
+        cdef void *context
         cdef int key_id
         for key_id in keys.ids():
             secret = keys.secret(key_id)
-            self.native.contexts[key_id & 3] = hmac_ctx_new()
-            if self.native.contexts[key_id & 3] == NULL:
+            context = hmac_ctx_new()
+            if context == NULL:
                 raise MemoryError("HMAC_CTX_new")
-            if not hmac_init_ex(self.native.contexts[key_id & 3], <const unsigned char *>secret, len(secret), evp_sha256(), NULL):
+            self.native.contexts[key_id & 3] = context  # freed by __dealloc__ from here on
+            if not hmac_init_ex(context, <const unsigned char *>secret, len(secret), evp_sha256(), NULL):
                 raise MemoryError("HMAC_Init_ex")
 
     def __dealloc__(self):

@@ -2,8 +2,8 @@
 """The worker's ends of its lanes: one producer end of two rings, one consumer end of two others, for every transceiver.
 
 Used by the worker's loop (the functions on `lane_set`, without the GIL) and between two runs of it (the class: attach
-and detach). Order inside a batch: claim and commit, publish_touched, book the outcomes, ring_touched. Order around sleeping
-(DESIGN 1, FACTS 3, the argument in shm/atomics.h): arm_all, any_waiting, sleep if nothing, disarm_all.
+and detach). Order inside a batch: claim and commit, publish_touched, book the outcomes, ring_touched. Order around
+sleeping (FACTS 3, the argument in shm/atomics.h): arm_all, any_waiting, sleep if nothing, disarm_all.
 
 A lane whose incarnation word is 0 has no living transceiver: nothing is put into its rings.
 Left out: what the records say (relayd/inbound.pyx, relayd/outbound.pyx).

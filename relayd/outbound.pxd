@@ -12,6 +12,7 @@ cdef struct outbound:
     transmitter *v4
     transmitter *v6
     unsigned int batch      # records at a time, of which control may take half; each transmitter has room for all
+    unsigned int odd        # 0 and 1 in turn: who gets the odd record of a batch
     uint64_t *tally
 
 

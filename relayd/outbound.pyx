@@ -6,11 +6,11 @@ Used by the worker's loop once a turn. Each record ends in exactly one outcome, 
 Control rings are read at least once: a record is applied in its order, and the ring is released only after the batch's
 datagrams went to the kernel. Media rings are read at most once: `ring_take` stands before sendmmsg.
 
-Control and media share a batch: control takes at most half of it, media the rest, so neither starves the other; the lane
-that comes first changes every turn, so no lane starves another. What a full batch leaves waits for the next turn.
+Control and media share a batch: control takes at most half of it, media the rest, so neither starves the other; the
+lane that comes first changes every turn, so no lane starves another. What a full batch leaves waits for the next turn.
 
-Who may send where is looked up for every datagram, since it is the one place that all packets to strangers would have to
-pass (the look-up costs some 50 ns beside 9 us of sendmmsg):
+Who may send where is looked up for every datagram, since it is the one place that all packets to strangers would have
+to pass (the look-up costs some 50 ns beside 9 us of sendmmsg):
 
     PUBLISH_AND_SEND    the publish itself: sent only if it took effect
     SEND, control       the address is this call's, as owner or as contender: a contender must be able to shake hands
@@ -86,7 +86,8 @@ cdef struct request:
 cdef unsigned int take_batch(outbound *way, uint64_t now) noexcept nogil:
     cdef unsigned int taken
     # Each transmitter holds a whole batch, so whatever is taken finds room.
-    taken = take_control(way, way.batch // 2, now)
+    taken = take_control(way, (way.batch + way.odd) // 2, now)
+    way.odd ^= 1
     taken += take_media(way, way.batch - taken, now)
     if way.lanes.count:
         way.lanes.first = (way.lanes.first + 1) % way.lanes.count

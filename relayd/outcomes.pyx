@@ -1,8 +1,8 @@
 # cython: language_level=3
 """What a relay worker counts, and which of it must add up (DESIGN 2.9).
 
-The places are an enum in outcomes.pxd, for the packet path; this module gives the names, for the supervisor that makes the
-segment, for status and metrics. Three rules hold at every end of a batch, and after a worker's death as soon as its
+The places are an enum in outcomes.pxd, for the packet path; this module gives the names, for the supervisor that makes
+the segment, for status and metrics. Three rules hold at every end of a batch, and after a worker's death as soon as its
 successor has taken over:
 
     received    = the sum of OUTCOME_NAMES       what the kernel dropped (kernel_dropped_*) was never received

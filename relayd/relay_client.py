@@ -3,7 +3,6 @@
 Used by relayctl and its subcommands; blocking, with a time limit, since a person waits.
 """
 
-import contextlib
 import os
 import socket
 from pathlib import Path
@@ -72,8 +71,7 @@ class RelayClient:
         sock.settimeout(ANSWER_PATIENCE_SECONDS)
         try:
             sock.connect(str(self._path))
-            with contextlib.suppress(BrokenPipeError):  # turned away already; the answer says why
-                attach.send(sock, attach.Hello("operator", list(SUPPORTED_MAJORS), os.getpid()))
+            attach.send(sock, attach.Hello("operator", list(SUPPORTED_MAJORS), os.getpid()))
             self._answer(sock)
         except BaseException:
             sock.close()

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Sending: sendmmsg on one UDP socket, payloads taken where they lie in the rings, source address as the client knows it.
+"""Sending: sendmmsg on one UDP socket, payloads taken where they lie in the rings.
 
-Used by the worker, one transmitter a socket. Everything is allocated when it is opened. IP_PKTINFO and IPV6_PKTINFO name
-the address a datagram leaves from: bound to a wildcard, the kernel's own choice could be another than the client wrote
-to (ip(7), ipv6(7)).
+Used by the worker, one transmitter a socket. Everything is allocated when it is opened. IP_PKTINFO and IPV6_PKTINFO
+name the address a datagram leaves from: bound to a wildcard, the kernel's own choice could be another than the client
+wrote to (ip(7), ipv6(7)).
 
 sendmmsg stops at the first datagram that fails and says why only when that one comes first: so a failed one is counted
 by its errno and skipped, and the rest goes on. A full send buffer (EAGAIN) is waited for once a batch and at most

@@ -15,14 +15,13 @@ transceiver's comparison of the whole ufrag (DESIGN 2.2), and the keys' file (re
 The text is worked on as three words of 60 bits, ten characters each.
 """
 
-import hashlib
 import hmac
 from typing import NamedTuple
 
+from relayd.ufrag_keys import UfragKeys
 from shm.errors import MalformedPacket
 
-from relayd.ufrag_keys import KeyInUse as KeyInUse
-from relayd.ufrag_keys import UfragKeys as UfragKeys
+__all__ = ["Ufrag", "UfragKeys", "decode", "encode", "mint", "verify"]
 
 LENGTH = 30
 VERSION = 0
@@ -37,9 +36,9 @@ ORIGIN_MASK = 0x00FFFFFFFFFFFFFF
 # A C pointer into VALUE_BYTES when compiled.
 VALUES = VALUE_BYTES
 
-WORD_BITS = 60
+# Bits of version, key id, machine, transceiver, slot, generation, nonce: 116. Then the tag.
+BODY_WIDTHS = (2, 2, 16, 8, 24, 16, 48)
 TAG_BITS = 64
-BODY_BITS = 116
 
 
 class Ufrag(NamedTuple):
@@ -131,9 +130,7 @@ def decode(text: str) -> Ufrag:
 
 def encode(fields: Ufrag) -> str:
     """The 30 characters of these fields. ValueError when one does not fit its bits."""
-    bits = (fields.version, 2), (fields.key_id, 2), (fields.machine, 16), (fields.transceiver, 8), (fields.slot, 24)
-    bits += (fields.generation, 16), (fields.nonce, 48), (fields.tag, TAG_BITS)
-    number = pack_bits(bits)
+    number = (pack_body(fields) << TAG_BITS) | check_width(fields.tag, TAG_BITS)
     return "".join([ALPHABET[(number >> (6 * (LENGTH - 1 - i))) & 63] for i in range(LENGTH)])
 
 
@@ -157,17 +154,21 @@ def verify(keys: UfragKeys, text: str) -> Ufrag | None:
 
 def compute_tag(secret: bytes, fields: Ufrag) -> int:
     """The 64 bits that these fields must end in under `secret`."""
-    bits = (fields.version, 2), (fields.key_id, 2), (fields.machine, 16), (fields.transceiver, 8), (fields.slot, 24)
-    bits += (fields.generation, 16), (fields.nonce, 48), (0, 4)
-    digest = hmac.digest(secret, LABEL + pack_bits(bits).to_bytes(15, "big"), hashlib.sha256)
+    body = (pack_body(fields) << 4).to_bytes(15, "big")
+    digest = hmac.digest(secret, LABEL + body, "sha256")
     return int.from_bytes(digest[:8], "big")
 
 
-def pack_bits(bits: tuple[tuple[int, int], ...]) -> int:
-    """One integer of (value, width) fields, the first the most significant. ValueError when a value is too wide."""
+def pack_body(fields: Ufrag) -> int:
+    """The 116 bits that the tag covers, as one integer. ValueError when a field does not fit."""
     number = 0
-    for value, width in bits:
-        if value < 0 or value >> width:
-            raise ValueError(f"{value} does not fit {width} bits of a ufrag")
-        number = (number << width) | value
+    for value, width in zip(fields, BODY_WIDTHS, strict=False):  # the tag is the one field left over
+        number = (number << width) | check_width(value, width)
     return number
+
+
+def check_width(value: int, width: int) -> int:
+    """`value`. ValueError when it does not fit `width` bits."""
+    if value < 0 or value >> width:
+        raise ValueError(f"{value} does not fit {width} bits of a ufrag")
+    return value

@@ -9,10 +9,9 @@ How the supervisor's child uses it (one process a worker, forked, pinned, predec
         ... read one message from control_fd: attach_lane / detach / set_keys / leave
 """
 
+from relayd.ufrag import UfragKeys
 from shm.lane import Lane
 from shm.segment import Segment
-
-from relayd.ufrag import UfragKeys
 
 class Worker:
     index: int
@@ -32,7 +31,7 @@ class Worker:
 
         The sockets carry IP_PKTINFO / IPV6_RECVPKTINFO, SO_RXQ_OVFL, IP_RECVTOS / IPV6_RECVTCLASS and O_NONBLOCK.
         `counters` was made with the names of `worker_counter_names()`; ValueError when it was not. ValueError also for
-        a batch outside 2 to 1024, OSError for a descriptor that is no socket. Make one in the process that will run it,
+        a batch outside 1 to 1024, OSError for a descriptor that is no socket. Make one in the process that will run it,
         once its predecessor has been reaped.
         """
 
@@ -52,7 +51,7 @@ class Worker:
         """Forward packets until `control_fd` is readable (or at its end). The message is left for the caller to read.
 
         The first call takes over from a predecessor: repairs the flow table, books `lost_in_restart` and `lost_bound`.
-        A signal whose Python handler raises ends it with that exception. OSError when `control_fd` cannot be waited for.
+        A signal whose Python handler raises ends it with that exception. OSError: `control_fd` cannot be waited for.
         """
 
     @staticmethod

@@ -1,16 +1,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The relay worker: the packet loop of one CPU (DESIGN 1, 2.1, 2.6, 2.9). For Python see worker.pyi.
 
-Owned by a worker process of relayd (relayd/child.py), which makes one and calls `run` again and again; tests drive it in
-a thread. This file is the loop and its books; the parts are
+Owned by a worker process of relayd (relayd/child.py), which makes one and calls `run` again and again; tests drive it
+in a thread. This file is the loop and its books; the parts are
 
     receiver.pyx     recvmmsg and control messages        inbound.pyx    datagram -> call -> ring record
     transmitter.pyx  sendmmsg                             outbound.pyx   ring record -> flow table, datagram
     lane_ends.pyx    rings and doorbells of all lanes     keyring.pyx    ufrag tags
 
-A turn: receive a batch from each readable socket, route it, show the records, book the outcomes, ring the doorbells; then
-take a batch from the out rings, apply and send it. A turn that found nothing arms the doorbells, looks at the out rings
-once more and sleeps in epoll. No lock, no allocation, no GIL; no spinning.
+A turn: receive a batch from each readable socket, route it, show the records, book the outcomes, ring the doorbells;
+then take a batch from the out rings, apply and send it. A turn that found nothing arms the doorbells, looks at the out
+rings once more and sleeps in epoll. No lock, no allocation, no GIL; no spinning.
 
 What a death costs, and how it is booked. `received` is counted right after recvmmsg, the outcomes after the records are
 shown: so a death between leaves received > sum(outcomes), and the successor books the difference as `lost_in_restart`.
@@ -26,7 +26,15 @@ from posix.unistd cimport close
 
 from relayd.inbound cimport route_batch
 from relayd.keyring cimport Keyring
-from relayd.lane_ends cimport LaneEnds, any_waiting, arm_all, disarm_all, publish_touched, refresh_incarnations, ring_touched
+from relayd.lane_ends cimport (
+    LaneEnds,
+    any_waiting,
+    arm_all,
+    disarm_all,
+    publish_touched,
+    refresh_incarnations,
+    ring_touched,
+)
 from relayd.outbound cimport release_drained, take_batch
 from relayd.outcomes cimport (
     COUNTERS,
@@ -74,7 +82,6 @@ from shm.segment cimport Segment, segment_beat
 from relayd.outcomes import COUNTER_NAMES
 
 cdef enum:
-    BATCH_MIN = 2           # one record of control and one of media
     BATCH_MAX = 1024        # UIO_MAXIOV: what sendmmsg and recvmmsg take in one call
     # How long a sleep may last: bounds the age of the heartbeat and what a lost wake-up could cost.
     SLEEP_MS = 20
@@ -155,7 +162,7 @@ cdef unsigned int take_in(packet_loop *loop, int which) noexcept nogil:
 
 
 cdef void book_kernel_drops(packet_loop *loop, int which, uint32_t running_total) noexcept nogil:
-    """SO_RXQ_OVFL is the socket's running total in 32 bits; the counter goes on from it, over wraps and over our deaths.
+    """SO_RXQ_OVFL is the socket's running total in 32 bits; the counter goes on from it, over wraps and our deaths.
 
     Socket and counter are made together by the supervisor and both outlive us, so the counter alone remembers what was
     booked. A total a little lower than the last one is reordering between the kernel's CPUs and means nothing new.
@@ -212,7 +219,7 @@ cdef int sleep(packet_loop *loop) noexcept nogil:
     failure = poll_events(loop, SLEEP_MS, &events)
     disarm_all(loop.way_in.lanes)
     if failure == 0 and events == 0 and any_waiting(loop.way_in.lanes):
-        # May also be a producer held up between its tail and its ring for the rest of our sleep: rare, so still an alarm.
+        # May also be a producer held up between its tail and its ring while our sleep ended: rare, so still an alarm.
         counter_add(&loop.counted, LOST_WAKEUPS, 1)
     return failure
 
@@ -253,8 +260,8 @@ cdef class Worker:
     def __init__(
         self, int index, sockets, Segment flows not None, Segment counters not None, keys, *, int machine, int batch=64
     ):
-        if not BATCH_MIN <= batch <= BATCH_MAX:
-            raise ValueError(f"batch {batch}: allowed are {BATCH_MIN} to {BATCH_MAX}")
+        if not 1 <= batch <= BATCH_MAX:
+            raise ValueError(f"batch {batch}: allowed are 1 to {BATCH_MAX}")
         self.index = index
         self.loop.batch = batch
         self.lanes = LaneEnds()

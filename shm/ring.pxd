@@ -250,8 +250,8 @@ cdef inline uint64_t ring_measure(ring *r) noexcept nogil:
     cdef uint64_t step = ring_round(size)
     r.payload = NULL
     r.payload_size = 0
-    if step > room or step > r.cached - r.position:
-        return 0
+    if step > room or step > r.capacity >> 1 or step > r.cached - r.position:
+        return 0  # no producer writes more than half a ring at once
     if load_relaxed_u8(&x.type) == RINGLINE_RECORD_PADDING:
         return step if step == room else 0
     if header_size < sizeof(record) or header_size > size:

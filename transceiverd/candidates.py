@@ -1,53 +1,26 @@
 """The host candidates of every answer: this machine's addresses, or those of the configuration, on the relay's port.
 
-Read at start and when asked to again; the same list goes into every answer (DESIGN 5). RFC 8445 5.1.1.3 (foundation),
-5.1.2 (priority), RFC 8421 (IPv4 and IPv6 interleaved), RFC 8839 5.1 (the line). Left out: link-local addresses (their
+Read at start and when asked to again; the same list goes into every answer (DESIGN 5). RFC 8421: IPv4 and IPv6 in turn.
+The candidates themselves are made in `sdp/candidate.py`, which does no I/O. Left out: link-local addresses (their
 zone cannot be told in SDP), temporary and deprecated IPv6 addresses (they stop working under a running call), multicast
 and wildcard addresses, names (nothing is resolved here).
 """
 
 import ipaddress
-import zlib
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 import ifaddr
-import msgspec
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+from transceiverd.sdp.candidate import Candidate, IPAddress, host_candidates
 
-TYPE_PREFERENCE_HOST = 126  # RFC 8445 5.1.2.2
-LOCAL_PREFERENCE_HIGHEST = 65_535  # RFC 8445 5.1.2.1: distinct for each address of a host, going down from here
-COMPONENT_RTP = 1
+__all__ = ["Candidate", "IPAddress", "advertised_addresses", "host_candidates", "is_advertisable", "order_addresses"]
+
 CANDIDATES_MAX = 32  # of one answer: a client checks each, and a host full of containers has hundreds of addresses
 
 INTERFACE_FLAGS = Path("/proc/net/if_inet6")  # where Linux tells which IPv6 address is temporary
 UNFIT_FLAGS = 0x01 | 0x08 | 0x20 | 0x40  # linux/if_addr.h: temporary, duplicate found, deprecated, tentative
-
-
-class Candidate(msgspec.Struct, frozen=True):
-    """One `a=candidate` (RFC 8839 5.1)."""
-
-    foundation: str
-    priority: int
-    address: str
-    port: int
-    transport: str = "udp"
-    tcp_type: str | None = None
-    """`passive` for ICE-TCP (RFC 6544 4.5)."""
-
-    def __str__(self) -> str:
-        suffix = "" if self.tcp_type is None else f" tcptype {self.tcp_type}"
-        return (
-            f"{self.foundation} {COMPONENT_RTP} {self.transport} {self.priority} {self.address} {self.port} "
-            f"typ host{suffix}"
-        )
-
-    @property
-    def connection(self) -> str:
-        """Address type and address, as a `c=` line names them."""
-        return f"IP{ipaddress.ip_address(self.address).version} {self.address}"
 
 
 def advertised_addresses(configured: Sequence[str] = ()) -> list[IPAddress]:
@@ -70,29 +43,6 @@ def order_addresses(addresses: Iterable[IPAddress]) -> list[IPAddress]:
     four = [address for address in reachable if address.version == 4]
     mixed = [address for pair in zip_longest(six, four) for address in pair if address is not None]
     return (mixed + sorted(loopback, key=lambda address: address.version))[:CANDIDATES_MAX]
-
-
-def host_candidates(addresses: Iterable[IPAddress], port: int) -> tuple[Candidate, ...]:
-    """One UDP host candidate for each address, in the order given, each with a local preference of its own."""
-    return tuple(
-        Candidate(
-            foundation=foundation(address, "udp"),
-            priority=priority(LOCAL_PREFERENCE_HIGHEST - place),
-            address=str(address),
-            port=port,
-        )
-        for place, address in enumerate(addresses)
-    )
-
-
-def priority(local_preference: int, type_preference: int = TYPE_PREFERENCE_HOST) -> int:
-    """RFC 8445 5.1.2.1, for component 1."""
-    return (type_preference << 24) + (local_preference << 8) + (256 - COMPONENT_RTP)
-
-
-def foundation(address: IPAddress, transport: str) -> str:
-    """The same for equal type, base address and transport, else different (RFC 8445 5.1.1.3); stable over restarts."""
-    return str(zlib.crc32(f"host|{transport}|{address}".encode("ascii")))
 
 
 def is_advertisable(address: IPAddress) -> bool:

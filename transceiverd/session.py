@@ -150,6 +150,7 @@ class Session:
         """A STUN packet whose ufrag the worker verified."""
         self.phases.reach("first_check", now)
         self.agent.receive_datagram(data, source, now)
+        self.store.last_check_ns = self.agent.last_check or 0
         self._drain(source, now)
 
     def receive_dtls(self, data: bytes, source: bytes, now: int) -> None:
@@ -249,7 +250,6 @@ class Session:
                 self._end(reason, now)
 
     def _on_checked(self, key: bytes, now: int) -> None:
-        self.store.last_check_ns = now
         if self.state is State.NEW:
             self._move(State.CHECKED)
             self.phases.reach("check_accepted", now)

@@ -1,7 +1,7 @@
-"""A real Worker between real loopback sockets and real lanes, and the transceiver's ends of those lanes for a test to hold.
+"""A real Worker between real loopback sockets and real lanes; the transceiver's ends of those are the test's.
 
-`with Rig() as rig:` starts the worker in a thread (`rig.start()` is done) and stops it by its control descriptor. Waiting is
-always for a condition, never for a time; the deadline only turns a hang into a failure.
+`with Rig() as rig:` starts the worker in a thread and stops it by its control descriptor. Waiting is always for a
+condition, never for a time; the deadline only turns a hang into a failure.
 """
 
 import contextlib
@@ -15,15 +15,14 @@ from ipaddress import ip_address
 from types import TracebackType
 from typing import NamedTuple
 
+from relayd.outcomes import OUT_OUTCOME_NAMES, OUTCOME_NAMES
+from relayd.ufrag import UfragKeys, mint
+from relayd.worker import Worker, worker_counter_names
 from shm.counters import Counters
 from shm.flowkey import TRANSPORT_UDP, FlowKey
 from shm.flows import FlowTable
 from shm.lane import CONTROL_OUT, HANDSHAKE_IN, MEDIA_IN, MEDIA_OUT, Lane
 from shm.ring import Record, RingConsumer, RingProducer
-
-from relayd.outcomes import OUT_OUTCOME_NAMES, OUTCOME_NAMES
-from relayd.ufrag import UfragKeys, mint
-from relayd.worker import Worker, worker_counter_names
 
 STUN, DTLS, RTP, RTCP = 1, 2, 3, 4
 PUBLISH, WITHDRAW, PUBLISH_AND_SEND, SEND = 16, 17, 18, 19

@@ -7,9 +7,9 @@ import itertools
 from types import ModuleType
 
 import pytest
-from shm.errors import MalformedPacket
 
 from relayd.ufrag import ALPHABET
+from shm.errors import MalformedPacket
 from tests.relayd import packets
 from tests.twins import load_both
 

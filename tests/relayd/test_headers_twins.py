@@ -1,7 +1,7 @@
 """The compiled header parser and its uncompiled twin say the same of anything, whole and cut at every byte.
 
-Invariant of each target: an answer from the fixed set (an offset inside the packet, or a reason), equal in both; and what
-lies behind the given size changes nothing, so nothing behind it is read.
+Invariant of each target: an answer from the fixed set (an offset inside the packet, or a reason), equal in both; and
+what lies behind the given size changes nothing, so nothing behind it is read.
 """
 
 from hypothesis import given, settings
@@ -41,12 +41,12 @@ def flipped(draw: st.DrawFn) -> bytes:
 def agree(packet: bytes) -> int:
     """Both give the same; the compiled one gives it whatever lies behind the packet."""
     size = len(packet)
-    kind = uncompiled.packet_kind(packet, size)
+    kind: int = uncompiled.packet_kind(packet, size)
     assert compiled.packet_kind(packet, size) == kind
     assert 1 <= kind <= 4 or -len(compiled.REASONS) < kind < 0
     if kind != compiled.KIND_STUN:
         return kind
-    offset = uncompiled.binding_request_ufrag(packet, size)
+    offset: int = uncompiled.binding_request_ufrag(packet, size)
     for behind in (b"", b"\x00" * 64, b"\xff" * 64):
         assert compiled.binding_request_ufrag(packet + behind, size) == offset
     assert -len(compiled.REASONS) < offset < 0 or 24 <= offset <= size - 32

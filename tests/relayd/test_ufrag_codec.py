@@ -1,4 +1,4 @@
-"""The ufrag's 180 bits (DESIGN 3), in the compiled codec, in its uncompiled twin, and in the worker's native verifier."""
+"""The ufrag's 180 bits (DESIGN 3), in the compiled codec, in its uncompiled twin, and in the native verifier."""
 
 import base64
 import hashlib
@@ -8,10 +8,10 @@ from types import ModuleType
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from shm.errors import MalformedPacket
 
 from relayd import keyring
 from relayd.ufrag import ALPHABET, UfragKeys
+from shm.errors import MalformedPacket
 from tests.twins import load_both, load_compiled, load_uncompiled
 
 MODULES = load_both("relayd.ufrag")

@@ -91,7 +91,8 @@ def test_ufrag_keys_never_show_a_secret() -> None:
     assert bytes.fromhex(keys.fingerprint(0)) not in keys.secret(0)
 
 
-GOOD = {"format": 1, "current": 0, "keys": [{"id": 0, "secret": "AAAA" * 10 + "AAA=", "created": ""}]}
+KEY = {"id": 0, "secret": "AAAA" * 10 + "AAA=", "created": ""}
+GOOD = {"format": 1, "current": 0, "keys": [KEY]}
 
 
 @pytest.mark.parametrize(
@@ -100,9 +101,9 @@ GOOD = {"format": 1, "current": 0, "keys": [{"id": 0, "secret": "AAAA" * 10 + "A
         ({"format": 2}, "format 2"),
         ({"current": 1}, "current key 1"),
         ({"keys": []}, "current key 0"),
-        ({"keys": GOOD["keys"] * 2}, "twice"),
-        ({"keys": [{"id": 4, "secret": "AAAA" * 10 + "AAA=", "created": ""}]}, "key id 4"),
-        ({"keys": [{"id": 0, "secret": "AAAA", "created": ""}]}, "3 bytes"),
+        ({"keys": [KEY, KEY]}, "twice"),
+        ({"keys": [{**KEY, "id": 4}]}, "key id 4"),
+        ({"keys": [{**KEY, "secret": "AAAA"}]}, "3 bytes"),
         ({"keys": "none"}, "keys"),
         ({"extra": 1}, "extra"),
     ],

@@ -8,11 +8,11 @@ import sys
 import termios
 
 import pytest
-from shm.counters import Counters
-from shm.flows import FlowTable
 
 from relayd.ufrag import UfragKeys
 from relayd.worker import Worker, worker_counter_names
+from shm.counters import Counters
+from shm.flows import FlowTable
 from tests.relayd import packets
 from tests.relayd.rig import CHECKED, MACHINE, PROVEN, PUBLISH, PUBLISH_AND_SEND, SEND, Call, Rig, until
 
@@ -154,7 +154,7 @@ def test_worker_refuses_what_it_cannot_work_with() -> None:
         Worker(0, (-1, -1), flows.segment, Counters.create(["received"]).segment, keys, machine=0)
     with pytest.raises(ValueError, match="one of counters"):
         Worker(0, (-1, -1), counters.segment, flows.segment, keys, machine=0)
-    for batch in (1, 1025):
+    for batch in (0, 1025):
         with pytest.raises(ValueError, match="batch"):
             Worker(0, (-1, -1), flows.segment, counters.segment, keys, machine=0, batch=batch)
     pipe = os.pipe()

@@ -7,11 +7,11 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 import pytest
+
+from relayd.outcomes import COUNTER_NAMES, OUT_OUTCOME_NAMES
 from shm.flowkey import FlowKey
 from shm.flows import FlowOutcome
 from shm.layout import offset, size
-
-from relayd.outcomes import COUNTER_NAMES, OUT_OUTCOME_NAMES
 from tests.relayd import packets
 from tests.relayd.rig import (
     CHECKED,
@@ -231,7 +231,7 @@ def test_worker_sets_the_traffic_class_it_is_asked_for(family: socket.AddressFam
         client.setsockopt(level, option, 1)
         rig.ends[0].ask(PUBLISH_AND_SEND, ALICE, rig.key(client), ANSWER, traffic_class=traffic_class)
         _, control, _, _ = client.recvmsg(100, 100)
-        (value,) = [data for l, k, data in control if (l, k) == (level, kind)]
+        (value,) = [data for *which, data in control if which == [level, kind]]
         assert struct.unpack("i", value)[0] == traffic_class if v6 else value[0] == traffic_class
 
 

@@ -1,5 +1,5 @@
-"""A worker killed at any instruction, under load: its successor goes on with the same sockets, table and lanes, loses at
-most the batch in hand, and the books add up (DESIGN 2.6, 2.9; issue: outcomes add up after the kills).
+"""A worker killed at any instruction, under load: its successor goes on with the same sockets, table and lanes, loses
+at most the batch in hand, and the books add up (DESIGN 2.6, 2.9).
 
 Real processes: a worker is forked, fed through its sockets and rings, killed with SIGKILL wherever it happens to be,
 reaped, and replaced. The test is client and transceiver at once.

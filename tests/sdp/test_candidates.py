@@ -7,7 +7,7 @@ import pytest
 from aioice import Candidate as Oracle
 
 from transceiverd import candidates
-from transceiverd.candidates import CANDIDATES_MAX, advertised_addresses, host_candidates, order_addresses
+from transceiverd.candidates import CANDIDATES_MAX, Candidate, advertised_addresses, host_candidates, order_addresses
 
 
 def addresses(*texts: str) -> list[candidates.IPAddress]:
@@ -44,7 +44,7 @@ def test_candidates_are_the_same_for_every_call() -> None:
 
 
 def test_candidates_tcp_passive_line() -> None:
-    candidate = candidates.Candidate("1", 1, "192.0.2.1", 443, "tcp", "passive")
+    candidate = Candidate("1", 1, "192.0.2.1", 443, "tcp", "passive")
     assert str(candidate) == "1 1 tcp 1 192.0.2.1 443 typ host tcptype passive"
 
 

@@ -1,7 +1,7 @@
-"""Runs a sanitized ring_harness; started by test_ring_sanitizers.py in a process of its own, with the sanitizer preloaded.
+"""Runs a sanitized ring_harness; started by test_ring_sanitizers.py in a process with the sanitizer preloaded.
 
-`python -m tests.shm.sanitized_run PATH hammer|scribble`. The sanitizer ends the process when it finds something. Producer and
-consumer are threads here, without the GIL while they work, so that TSan sees both sides.
+`python -m tests.shm.sanitized_run PATH hammer|scribble`. The sanitizer ends the process when it finds something. Producer
+and consumer are threads here, without the GIL while they work, so that TSan sees both sides.
 """
 
 import random
@@ -51,7 +51,9 @@ def scribble(harness: Any) -> None:
             for _ in range(20):
                 place = lane.segment.size - CAPACITY + 8 * chance.randrange(CAPACITY // 8)
                 size = chance.choice([chance.getrandbits(32), chance.randrange(CAPACITY)])
-                memory[place : place + 8] = size.to_bytes(4, "little") + bytes([128, 0, chance.randrange(3), 0])
+                header_size = chance.choice([128, 128, 136, chance.getrandbits(16)])
+                words = size.to_bytes(4, "little") + header_size.to_bytes(2, "little")
+                memory[place : place + 8] = words + bytes([chance.randrange(3), 0])
             for offset in (128, 256, 264, 272):  # tail, head, taken, handling
                 value = chance.choice([chance.getrandbits(64), 8 * chance.randrange(1024), chance.randrange(1024)])
                 memory[header + offset : header + offset + 8] = value.to_bytes(8, "little")

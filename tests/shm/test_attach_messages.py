@@ -1,4 +1,4 @@
-"""The control socket's messages: each arrives as it was sent, with its descriptors; anything else is refused and closed."""
+"""The control socket's messages: each arrives as sent, with its descriptors; anything else is refused and closed."""
 
 import os
 import socket

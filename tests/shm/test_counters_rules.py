@@ -79,8 +79,9 @@ def test_counters_longest_name_and_none_at_all() -> None:
 
 
 def test_counters_attach_refuses_another_kind_and_a_count_beyond_the_segment() -> None:
+    table = FlowTable.create(8)
     with pytest.raises(LayoutRefused):
-        Counters.attach(os.dup(FlowTable.create(8).fd))
+        Counters.attach(os.dup(table.fd))
     counters = Counters.create(NAMES)
     view = memoryview(counters.segment)
     at = offset("counters_header", "count")

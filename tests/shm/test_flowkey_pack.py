@@ -42,12 +42,12 @@ def test_flowkey_bytes_are_equal_only_when_keys_are(one: FlowKey, other: FlowKey
 @given(data=st.binary(max_size=60) | st.binary(min_size=KEY_SIZE, max_size=KEY_SIZE))
 def test_flowkey_any_bytes_are_a_key_or_malformed(data: bytes) -> None:
     """What is accepted packs to the same bytes: there is one form of each key."""
+    reason = ""
     try:
         key = FlowKey.unpack(data)
     except MalformedPacket as error:
-        assert error.reason in REASONS
-    else:
-        assert key.pack() == data
+        reason = error.reason
+    assert reason in REASONS or key.pack() == data
 
 
 def test_flowkey_mapped_address_is_the_ipv4_address() -> None:
@@ -72,7 +72,7 @@ def test_flowkey_mapped_address_is_the_ipv4_address() -> None:
 )
 def test_flowkey_number_that_does_not_fit_is_refused(wrong: dict[str, int]) -> None:
     key = FlowKey(TRANSPORT_UDP, IPv4Address("192.0.2.1"), 1, IPv4Address("127.0.0.1"), 2)
-    with pytest.raises(ValueError, match="transport|out of range"):
+    with pytest.raises(ValueError, match=r"transport|out of range"):
         key._replace(**wrong).pack()
 
 

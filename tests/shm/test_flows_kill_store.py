@@ -1,8 +1,7 @@
 """kill -9 of a worker before every single store of a publish or a withdraw.
 
 After each kill every entry is absent or whole, a successor repairs what was left half done, applies the record again
-(control records are handled at least once), and ends where a worker ends that nobody killed; applying it once more changes
-nothing.
+(control records are handled at least once), and ends where a worker ends that nobody killed; once more changes nothing.
 """
 
 import os

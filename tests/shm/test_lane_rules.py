@@ -35,7 +35,7 @@ def test_lane_rings_share_no_page() -> None:
 
 @pytest.mark.parametrize("capacity", [0, 512, 3_000, 1 << 31])
 def test_lane_ring_sizes_are_powers_of_two_in_bounds(capacity: int) -> None:
-    with pytest.raises(ValueError, match="control_out: .* powers of two from 1024 to"):
+    with pytest.raises(ValueError, match=r"control_out: .* powers of two from 1024 to"):
         Lane.create(0, 0, **{**SIZES, "control_out": capacity})
 
 

@@ -46,7 +46,7 @@ def test_layout_offsets_are_equal_in_c_and_python(tmp_path: Path) -> None:
             expected[f"sizeof(((struct {name} *)0)->{field})"] = at.size
     found = ask_the_compiler(tmp_path, list(expected))
     assert dict(zip(expected, found, strict=True)) == expected
-    assert len(expected) > 400
+    assert len(expected) > 350
 
 
 def test_layout_has_every_field_of_the_header() -> None:

@@ -1,8 +1,9 @@
 """Two real processes hammer one ring, asleep and awake, alive and killed: every record is checked by its reader.
 
-The harness (ring_harness.pyx) numbers and checksums each record. A consumer sleeps on its doorbell as in the product, with
-the 20 ms alarm; an alarm that finds work waiting and then is not rung within seconds is a lost wake-up, and there must be
-none. Kills are by SIGKILL at random moments; a successor takes over after its predecessor is reaped, as DESIGN 2.8 demands.
+The harness (ring_harness.pyx) numbers and checksums each record. A consumer sleeps on its doorbell as in the product,
+with the 20 ms alarm; an alarm that finds work waiting and then is not rung within seconds is a lost wake-up, and there
+must be none. Kills are by SIGKILL at random moments; a successor takes over after its predecessor is reaped, as
+DESIGN 2.8 demands.
 """
 
 import random
@@ -80,6 +81,20 @@ def test_ring_hammered_by_two_processes(at_most_once: bool) -> None:
     assert hammer.word("rings") > 0
 
 
+def test_doorbell_loses_no_wakeup() -> None:
+    """The producer publishes just when the reader falls asleep, again and again, and rings once for each."""
+    hammer = Hammer(lives=1, records_per_life=40_000)
+    waiter = (hammer.lane, HANDSHAKE_IN, MEDIA, 1, hammer.stride, hammer.board)
+    running = [hammer.consumer(at_most_once=False), fork(lambda: hammer.harness.produce_and_wait(*waiter))]
+    with reaped(running):
+        assert reap(running.pop()) == 0
+        hammer.stop()
+        assert reap(running.pop()) == 0
+    hammer.assert_whole()
+    assert hammer.word("read") == hammer.stride
+    assert hammer.word("sleeps") > 100
+
+
 def kill_producers(kills: int, seed: int) -> None:
     """One consumer, `kills` producers; each is killed at a random moment and its successor goes on."""
     hammer = Hammer(lives=kills + 1, records_per_life=20_000)
@@ -104,7 +119,7 @@ def kill_producers(kills: int, seed: int) -> None:
 
 
 def kill_consumers(kills: int, seed: int, at_most_once: bool) -> None:
-    """One producer, many consumers; each is killed at a random moment, and its successor resumes by the rule of its ring."""
+    """One producer, many consumers; each is killed at a random moment, and its successor resumes by its ring's rule."""
     hammer = Hammer(lives=1, records_per_life=1_000 * kills)
     chance = random.Random(seed)
     running = [hammer.producer(1)]

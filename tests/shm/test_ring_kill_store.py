@@ -1,7 +1,7 @@
 """kill -9 before every single store of a publish, and of a read: nothing torn, nothing wedged, the rule of loss kept.
 
-A test build puts a fault point before each store (tests/shm/fault_point.h). A child is killed at the first, at the second,
-and so on until one run survives; after each kill a successor goes on with the same ring.
+A test build puts a fault point before each store (tests/shm/fault_point.h). A child is killed at the first, at the
+second, and so on until one run survives; after each kill a successor goes on with the same ring.
 """
 
 import pytest

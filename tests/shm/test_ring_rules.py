@@ -79,6 +79,7 @@ def test_ring_full_refuses_counts_and_takes_again_after_release(lane: Lane) -> N
     consumer.read(1)
     assert not producer.write(1, b"", bytes(128)), "read is not released"
     consumer.release()
+    assert not producer.write(1, b"", bytes(129)), "8 bytes more than were released"
     assert producer.write(1, b"", bytes(128))
 
 
@@ -115,6 +116,36 @@ def test_ring_successor_resumes_by_its_rule(lane: Lane, at_most_once: bool) -> N
     seen = [record.payload[0] for record in second.read(9)]
     assert seen == ([4] if at_most_once else [2, 3, 4])
     assert words(lane)["lost"] == (2 if at_most_once else 0)
+
+
+def test_ring_poison_is_skipped_for_good(lane: Lane) -> None:
+    """Once, a reader skipped the poison inside a batch and died before it released the batch: `head` was still before
+    the poison, `handling` beyond it, and the next reader was given the poison again."""
+    producer = RingProducer(lane.segment, HANDSHAKE_IN)
+    for number in range(3):
+        producer.write(1, b"", bytes([number]))
+    producer.publish()
+    poison = 1
+
+    def reader_that_dies(most: int) -> list[int]:
+        consumer = RingConsumer(lane.segment, HANDSHAKE_IN)
+        seen = []
+        while len(seen) < most and (records := consumer.read(1)):
+            seen.append(records[0].payload[0])
+            if seen[-1] == poison:
+                break
+        return seen
+
+    assert reader_that_dies(3) == [0, poison]
+    assert reader_that_dies(3) == [0, poison]
+    assert reader_that_dies(3) == [0], "the batch ends before the poison"
+    survivor = RingConsumer(lane.segment, HANDSHAKE_IN)
+    assert [record.payload[0] for record in survivor.read(9)] == [0]
+    survivor.release()
+    assert [record.payload[0] for record in survivor.read(9)] == [2]
+    assert words(lane)["lost"] == 1
+    last = RingConsumer(lane.segment, HANDSHAKE_IN)
+    assert [record.payload[0] for record in last.read(9)] == [2], "the poison does not come back"
 
 
 def test_ring_successor_of_a_producer_forgets_what_was_not_published(lane: Lane) -> None:

@@ -1,4 +1,4 @@
-"""The ring under ASan with UBSan, and under TSan: the same inlined code, compiled with the sanitizer and driven hard."""
+"""The ring under ASan with UBSan, and under TSan: the same inlined code, built with the sanitizer and driven hard."""
 
 import os
 import subprocess
@@ -18,7 +18,9 @@ SANITIZERS = {
 
 def library(name: str) -> str:
     """Where gcc has the sanitizer's runtime; Python itself is not linked with it, so it is preloaded."""
-    return subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 @pytest.mark.parametrize("work", ["hammer", "scribble"])

@@ -1,7 +1,7 @@
-"""A peer gone mad writes anything anywhere it can: the other end neither crashes nor hangs, and recovers with a successor.
+"""A peer gone mad writes anything anywhere: the other end neither crashes nor hangs, and recovers with a successor.
 
-The whole segment is writable for both sides, so "may write" is a promise and not a protection; what protects is that no end
-reads twice what its safety depends on. A guard before and behind the ring shows that nothing was written outside it.
+The whole segment is writable for both sides, so "may write" is a promise and not a protection; what protects is that no
+end reads twice what its safety depends on. A guard before and behind the ring shows that nothing was written outside.
 """
 
 import os
@@ -64,7 +64,7 @@ def test_ring_reader_survives_a_mad_producer(
                 memory[DATA + 8 * place : DATA + 8 * place + 8] = header
             struct.pack_into("<Q", memory, TAIL, tail)
             for record in consumer.read(64):
-                assert len(record.payload) <= CAPACITY // 1
+                assert len(record.payload) <= CAPACITY // 2
             consumer.release()
             assert consumer.pending() <= CAPACITY
             consumer = RingConsumer(lane.segment, HANDSHAKE_IN, at_most_once)

@@ -56,16 +56,18 @@ def test_segment_is_private_allocated_and_sealed() -> None:
 
 
 def test_segment_attached_shows_what_its_maker_wrote() -> None:
-    with Segment.create(LANE, SIZE, index=3, peer_index=1, incarnation=2**64 - 1, name="lane") as made:
-        with Segment.attach(os.dup(made.fd), LANE) as seen:
-            assert (seen.kind, seen.major, seen.size) == (LANE, 1, SIZE)
-            assert (seen.index, seen.peer_index, seen.incarnation) == (3, 1, 2**64 - 1)
-            made.incarnation = 5
-            made.beat(123)
-            made.beat(456)
-            assert (seen.incarnation, seen.heartbeat, seen.heartbeat_ns) == (5, 2, 456)
-            memoryview(made)[4096:4100] = b"ring"
-            assert bytes(memoryview(seen)[4096:4100]) == b"ring"
+    with (
+        Segment.create(LANE, SIZE, index=3, peer_index=1, incarnation=2**64 - 1, name="lane") as made,
+        Segment.attach(os.dup(made.fd), LANE) as seen,
+    ):
+        assert (seen.kind, seen.major, seen.size) == (LANE, 1, SIZE)
+        assert (seen.index, seen.peer_index, seen.incarnation) == (3, 1, 2**64 - 1)
+        made.incarnation = 5
+        made.beat(123)
+        made.beat(456)
+        assert (seen.incarnation, seen.heartbeat, seen.heartbeat_ns) == (5, 2, 456)
+        memoryview(made)[4096:4100] = b"ring"
+        assert bytes(memoryview(seen)[4096:4100]) == b"ring"
 
 
 def test_segment_of_an_unknown_major_is_refused_naming_both() -> None:

@@ -12,7 +12,7 @@ import base64
 
 import msgspec
 
-from transceiverd.candidates import Candidate
+from transceiverd.sdp.candidate import Candidate
 from transceiverd.sdp.negotiation import AnswerSection, AudioNegotiation, DataNegotiation, Negotiation
 from transceiverd.sdp.offer import Fingerprint
 

@@ -13,7 +13,7 @@ CODECS = (("opus", 48_000, 2), ("pcmu", 8_000, 1), ("pcma", 8_000, 1))
 STATIC = {0: RtpMap("PCMU", 8_000, 1), 8: RtpMap("PCMA", 8_000, 1)}  # RFC 3551 6: need no rtpmap
 RTCP_COLLISIONS = range(64, 96)  # with rtcp-mux their second byte could be an RTCP packet type (RFC 5761 4)
 PAYLOAD_TYPE_MAX = 127
-MINPTIME_MS = range(3, 121)  # RFC 7587 6.1
+MINPTIME = frozenset(str(milliseconds) for milliseconds in range(3, 121))  # RFC 7587 6.1
 
 
 def accepted_payloads(section: MediaSection) -> tuple[Payload, ...]:
@@ -57,7 +57,7 @@ def _opus_fmtp(offered: str) -> str:
     wanted: list[str] = []
     for parameter in offered.split(";"):
         name, _, value = (part.strip() for part in parameter.partition("="))
-        minptime = name == "minptime" and value in {str(milliseconds) for milliseconds in MINPTIME_MS}
+        minptime = name == "minptime" and value in MINPTIME
         fec = name == "useinbandfec" and value in ("0", "1")
         if (minptime or fec) and not any(known.startswith(name) for known in wanted):
             wanted.append(f"{name}={value}")
