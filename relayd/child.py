@@ -112,16 +112,27 @@ def _obey(worker: Worker, birth: Birth) -> bool:
     if received is None:
         return False
     message, fds = received
+    lanes = birth.holding.lanes  # this process's own copy, as all that it was born with
     match message:
-        case AttachLane():
-            worker.attach_lane(Lane.attach(fds))
+        case AttachLane(transceiver):
+            replaced = lanes.pop(transceiver, None)
+            lanes[transceiver] = Lane.attach(fds)
+            worker.attach_lane(lanes[transceiver])
+            _close(replaced)
         case DetachLane(transceiver):
             worker.detach(transceiver)
+            _close(lanes.pop(transceiver, None))
         case LoadKeys(path):
             _load_keys(worker, birth, path)
         case Leave():
             return False
     return True
+
+
+def _close(lane: Lane | None) -> None:
+    """Give up a lane that the worker does not look at any more."""
+    if lane is not None:
+        lane.close()
 
 
 def _load_keys(worker: Worker, birth: Birth, path: str) -> None:

@@ -25,7 +25,7 @@ class RuntimeDirectoryRefused(RuntimeError):
 
 
 class LockHeld(RuntimeError):
-    """Another such daemon runs with this runtime directory. `pid` is the one that took the lock, None if it does not say."""
+    """Another such daemon runs with this runtime directory. `pid` took the lock; None if it does not say."""
 
     def __init__(self, path: Path, pid: int | None) -> None:
         holder = f"process {pid}" if pid is not None else "a process that left no pid in it"

@@ -1,7 +1,7 @@
 """Builds the Status that answers a StatusRequest, from what the supervisor holds: counters, rings, tables, processes.
 
 Called by control.py for each request. All is read from shared memory while workers go on; nothing waits for them.
-A worker's counters are read again until `taken` did not move meanwhile, so that outcomes add up under load, too.
+A worker may be in the middle of a batch, so its counters are read again until its outcomes add up (`_settled`).
 """
 
 import os
@@ -16,6 +16,7 @@ import msgspec
 
 from relayd.attachments import Attachments
 from relayd.children import Children, Post
+from relayd.holding import Holding
 from relayd.key_confirmation import KeyConfirmation
 from relayd.outcomes import OUT_OUTCOME_NAMES, OUTCOME_NAMES
 from relayd.status import (
@@ -35,8 +36,13 @@ from shm.segment import SUPPORTED_MAJORS, Segment
 if TYPE_CHECKING:
     from relayd.control import ControlServer
 
-# Reads of a busy worker's counters until two agree; a batch takes some 100 us, a read less.
+# Looks at a worker's counters until its outcomes add up, and the pause between two. A batch takes up to a millisecond;
+# in all that is 8 ms in which the supervisor does nothing else, while a worker may be waiting for its successor.
 READS_MAX = 8
+READ_PAUSE_SECONDS = 0.001
+# A worker that has nothing to do turns every 20 ms (worker.pyx); one that has not turned for so long may be stopped in
+# the middle of a batch (ns).
+STOPPED_NS = 200_000_000
 # Around the status stand the message's own few bytes.
 ENVELOPE_BYTES = 256
 
@@ -80,7 +86,7 @@ class Reporter:
 
     def _worker(self, post: Post, now: int) -> WorkerStatus:
         holding = post.holding
-        counts = _settled(holding.counters.read)
+        counts, in_hand = self._settled(holding)
         return WorkerStatus(
             worker=post.index,
             pid=post.pid,
@@ -93,10 +99,24 @@ class Reporter:
             last_gap_ms=post.last_gap_ns / 1e6,
             flows=holding.flows.occupied,
             flows_max=holding.flows.capacity,
-            packets=Outcomes(counts.get("received", 0), _chosen(counts, _PACKETS), self.batch),
-            records=Outcomes(counts.get("out_records", 0), _chosen(counts, _RECORDS), self.batch),
+            packets=Outcomes(counts.get("received", 0), _chosen(counts, _PACKETS), in_hand),
+            records=Outcomes(counts.get("out_records", 0), _chosen(counts, _RECORDS), in_hand),
             beside=_chosen(counts, counts.keys() - _PACKETS - _RECORDS - {"received", "out_records"}),
         )
+
+    def _settled(self, holding: Holding) -> tuple[dict[str, int], int]:
+        """A worker's counters, and how many packets it may have had in hand at that moment.
+
+        None, when the outcomes add up; and none either, when it turns and still nothing moves: then some are lost.
+        """
+        first = counts = holding.counters.read()
+        for _ in range(READS_MAX):
+            if _adds_up(counts):
+                return counts, 0
+            time.sleep(READ_PAUSE_SECONDS)
+            counts = holding.counters.read()
+        stopped = time.monotonic_ns() - holding.counters.segment.heartbeat_ns > STOPPED_NS
+        return counts, self.batch if stopped or counts != first else 0
 
     @staticmethod
     def _attached(control: "ControlServer", now: int) -> AttachedStatus | None:
@@ -127,14 +147,10 @@ class Reporter:
         return [status for _, status in sorted(known.items())]
 
 
-def _settled(read: Any) -> dict[str, int]:
-    """A worker's counters at a moment at which it was, if possible, not in a batch."""
-    counts: dict[str, int] = read()
-    for _ in range(READS_MAX):
-        before, counts = counts, read()
-        if counts.get("received") == before.get("received") and counts.get("out_records") == before.get("out_records"):
-            break
-    return counts
+def _adds_up(counts: Mapping[str, int]) -> bool:
+    packets = sum(counts.get(name, 0) for name in OUTCOME_NAMES)
+    records = sum(counts.get(name, 0) for name in OUT_OUTCOME_NAMES)
+    return counts.get("received", 0) == packets and counts.get("out_records", 0) == records
 
 
 def _chosen(counts: Mapping[str, int], names: Collection[str] | None) -> dict[str, int]:

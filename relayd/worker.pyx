@@ -94,7 +94,8 @@ cdef enum:
     # Out batches a turn: two sockets can bring two batches in.
     OUT_BATCHES = 2
 
-assert COUNTERS <= TALLIES
+if <int>COUNTERS > <int>TALLIES:
+    raise ImportError("more counters than a tally holds: raise TALLIES in worker.pxd")
 
 
 # ------------------------------------------------------------------------------------------------- a turn
@@ -198,7 +199,7 @@ cdef unsigned int send_out(packet_loop *loop, uint64_t now) noexcept nogil:
 cdef void book(packet_loop *loop) noexcept nogil:
     """The tally goes into the counter segment."""
     cdef int i
-    for i in range(COUNTERS):
+    for i in range(<int>COUNTERS):
         if loop.tally[i]:
             counter_add(&loop.counted, i, loop.tally[i])
             loop.tally[i] = 0

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from shm.config_reference import Option, allowed_values, describe, format_reference, options_of, toml_value
-from shm.config_text import line_of
+from shm.config_text import dotted, line_of
 
 __all__ = [
     "DEFAULT_PATH",
@@ -155,7 +155,7 @@ def _unknown_key(
         problem,
         file=file,
         line=line_of(text, key),
-        key=".".join(key),
+        key=dotted(key),
         allowed=", ".join(sorted(allowed)),
         nearest=".".join((*key[:-1], nearest[0])) if nearest else "",
     )
@@ -166,7 +166,7 @@ def _section(name: str, struct: type[msgspec.Struct], table: Any, text: str, fil
     line = line_of(text, (name,))
     if not isinstance(table, dict):
         raise ConfigurationError(
-            "not a section", file=file, line=line, key=name, found=repr(table), allowed=f"a table: [{name}]"
+            "not a section", file=file, line=line, key=name, found=_shown(table), allowed=f"a table: [{name}]"
         )
     options = {option.name: option for option in options_of(struct)}
     for key in table:
@@ -190,7 +190,7 @@ def _value(key: tuple[str, ...], value: Any, option: Option, text: str, file: st
             "wrong value" if not inner else f"wrong value at {inner}",
             file=file,
             line=line_of(text, key),
-            key=".".join(key),
+            key=dotted(key),
             found="a value not shown here" if option.secret else _shown(value),
             allowed=allowed_values(option.type),
         ) from None

@@ -7,10 +7,13 @@ tables and arrays are found as the key that holds them.
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from collections.abc import Iterator
 
 _PART = r"""(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[A-Za-z0-9_-]+)"""
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _KEY = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
 _HEADER = re.compile(rf"[ \t]*\[\[?[ \t]*({_KEY})[ \t]*\]\]?")
 _ASSIGNMENT = re.compile(rf"[ \t]*({_KEY})[ \t]*=")
@@ -71,6 +74,13 @@ def _value_end(text: str, position: int) -> int:
     return len(text)
 
 
+def dotted(key: tuple[str, ...]) -> str:
+    """A key as TOML writes it, in one line: what is not bare is quoted, so that input cannot forge lines of a log."""
+    return ".".join(part if _BARE.fullmatch(part) else json.dumps(part) for part in key)
+
+
 def _parts(key: str) -> tuple[str, ...]:
-    """The parts of a dotted key, unquoted. Escapes in quoted keys stay as they are: no option's name has any."""
-    return tuple(part.strip("\"'") if part[0] in "\"'" else part for part in re.findall(_PART, key))
+    """The parts of a dotted key, without quotes and escapes."""
+    return tuple(
+        next(iter(tomllib.loads(f"{part} = 0"))) if part[0] in "\"'" else part for part in re.findall(_PART, key)
+    )

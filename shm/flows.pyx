@@ -13,36 +13,12 @@ from libc.string cimport memcmp, memcpy, memset
 
 from shm.atomics cimport load_relaxed_u64, store_relaxed_u64
 from shm.flow_entry cimport (
-    claim,
-    claim_live,
-    claim_of,
-    claim_of_record,
-    drop_contender,
-    expired,
-    fill,
-    hide,
-    promote,
-    raise_state,
-    remove,
-    replace_owner,
-    same_holder,
-    set_contender,
-    snapshot,
-    state_of,
-    tag_state,
+    claim, claim_live, claim_of, claim_of_record, drop_contender, expired, fill, hide, promote, raise_state, remove,
+    replace_owner, same_holder, set_contender, snapshot, state_of, tag_state,
 )
 from shm.layout cimport (
-    RINGLINE_ADDRESS_CHECKED,
-    RINGLINE_ADDRESS_PROVEN,
-    RINGLINE_FLAG_CONTENDED,
-    RINGLINE_FLOW_BUCKET,
-    RINGLINE_FLOW_ENTRIES_OFFSET,
-    RINGLINE_SEGMENT_FLOWS,
-    flow_entry,
-    flow_key,
-    flow_owner,
-    flow_table_header,
-    record,
+    RINGLINE_ADDRESS_CHECKED, RINGLINE_ADDRESS_PROVEN, RINGLINE_FLAG_CONTENDED, RINGLINE_FLOW_BUCKET,
+    RINGLINE_FLOW_ENTRIES_OFFSET, RINGLINE_SEGMENT_FLOWS, flow_entry, flow_key, flow_owner, flow_table_header, record,
 )
 from shm.segment cimport Segment
 from shm.siphash cimport siphash13_48

@@ -45,7 +45,7 @@ PROFILES = {
     0x0007: Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
     0x0008: Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
 }
-CLIENT_UFRAG, CLIENT_PASSWORD = "cl1e", "client-password-0123456789"
+CLIENT_UFRAG, CLIENT_PASSWORD = "cl1e", "clientpassword0123456789"
 
 
 def fingerprints(context: DtlsContext) -> tuple[Fingerprint, ...]:
@@ -181,14 +181,23 @@ class Bottle:
 class Client:
     """The calling end: `dtls_role` is the opposite of the server's."""
 
-    def __init__(self, created: Created, dtls_role: Role, *, seed: int = 1, now: int = SECOND) -> None:
+    def __init__(
+        self,
+        created: Created,
+        dtls_role: Role,
+        *,
+        seed: int = 1,
+        now: int = SECOND,
+        path: bytes | None = None,
+        server: tuple[Fingerprint, ...] = (),
+    ) -> None:
         self.agent = ControllingAgent(
             CLIENT_UFRAG, CLIENT_PASSWORD, created.ufrag, created.password, ControllingConfig(), now=now,
             random_bytes=seeded_bytes(seed),
         )  # fmt: skip
-        self.path = flow(SERVER, CLIENT)
+        self.path = path or flow(SERVER, CLIENT)
         self.agent.add_pair(self.path, HOST_PRIORITY)
-        self.dtls = DtlsEngine(CLIENT_CONTEXT, dtls_role, fingerprints(CONTEXT), MemoryState())
+        self.dtls = DtlsEngine(CLIENT_CONTEXT, dtls_role, server or fingerprints(CONTEXT), MemoryState())
         self.dtls.start(now)
         self.now = now
         self.done: HandshakeCompleted | None = None
@@ -277,5 +286,3 @@ class Client:
 def describe(key: bytes) -> str:
     """For assertion messages."""
     return f"{key_client(key)} at {key_local(key)}"
-
-

@@ -261,8 +261,8 @@ class Session:
     def _on_dtls(self, event: object, source: bytes, now: int) -> None:
         match event:
             case HandshakeCompleted():
+                # Not a proof of `source`: the piece that completed it may have come in the clear.
                 self._on_handshake(event, now)
-                self._prove_by_dtls(source)
             case RecordAuthenticated():
                 self._prove_by_dtls(source)
             case ApplicationDataReceived():

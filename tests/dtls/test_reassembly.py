@@ -30,7 +30,7 @@ def cut(message_sequence: int, body: bytes, sizes: list[int]) -> list[Fragment]:
     return fragments
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     bodies=st.lists(st.binary(max_size=300), min_size=1, max_size=AHEAD_MAX),
     sizes=st.lists(st.integers(1, 120), max_size=8),
@@ -79,7 +79,7 @@ def test_reassembly_lets_a_whole_message_through_forged_pieces() -> None:
     assert reassembly.bytes_held == 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=80))
 def test_messages_parse_or_are_malformed(data: bytes) -> None:
     for end in range(len(data) + 1):

@@ -38,7 +38,7 @@ hostile = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.one_of(st.binary(max_size=60), hostile))
 def test_records_parse_or_are_malformed(data: bytes) -> None:
     # Whole and cut at every byte: records that serialise to the same bytes, or a known reason.
@@ -53,7 +53,7 @@ def test_records_parse_or_are_malformed(data: bytes) -> None:
         assert reason in REASONS
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(records, min_size=1, max_size=RECORDS_A_DATAGRAM_MAX))
 def test_records_survive_the_wire(sent: list[Record]) -> None:
     assert parse_records(b"".join(record.serialize() for record in sent)) == sent

@@ -1,6 +1,7 @@
 """RTCP: what we say and what we take from the client's reports (RFC 3550 section 6)."""
 
 import itertools
+
 import pytest
 from aiortc import rtp as aiortc_rtp
 

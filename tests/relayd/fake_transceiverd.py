@@ -1,6 +1,6 @@
-"""A transceiverd of a few lines: attaches, accepts every check without looking at it, and sends every media packet back.
+"""A transceiverd of a few lines: attaches, accepts every check unseen, and sends every media packet back.
 
-It is what the supervisor's tests put behind relayd, so that packets go the whole way: client, worker, ring, worker, client.
+The supervisor's tests put it behind relayd, so that packets go the whole way: client, worker, ring, worker, client.
 """
 
 import os
@@ -18,7 +18,7 @@ from shm import attach
 from shm.lane import Lane
 from shm.segment import SUPPORTED_MAJORS
 from tests.relayd.packets import binding_request, rtp
-from tests.relayd.relay_process import DEADLINE_SECONDS
+from tests.relayd.relay_process import DEADLINE_SECONDS, wait_until
 from tests.relayd.rig import PUBLISH, PUBLISH_AND_SEND, SEND, STUN, Call, TransceiverEnd
 
 RING_BYTES = 1 << 18
@@ -164,6 +164,15 @@ class Caller:
                     self.echoed.add(int.from_bytes(data[2:4], "big"))
         except BlockingIOError:
             return
+
+    def hear(self, packets: int) -> None:
+        """Wait until so many packets have come back in all."""
+
+        def heard() -> bool:
+            self.listen()
+            return len(self.echoed) >= packets
+
+        wait_until(heard, f"{packets} echoed packets")
 
     def close(self) -> None:
         """Hang up."""

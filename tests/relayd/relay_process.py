@@ -1,4 +1,4 @@
-"""relayd as its own process, on a free port, with a runtime directory of its own; for tests of what others see of it."""
+"""relayd as its own process, on a free port, in a runtime directory of its own; for tests of what others see of it."""
 
 import contextlib
 import os

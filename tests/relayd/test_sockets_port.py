@@ -67,9 +67,9 @@ def test_sockets_foreign_socket_on_ipv6_alone_keeps_the_port_too() -> None:
 
 
 def test_sockets_search_goes_on_to_the_next_free_port(caplog: pytest.LogCaptureFixture) -> None:
-    with open_local() as first, caplog.at_level(logging.WARNING):
-        with open_local(port=first.port, port_search=20) as second:
-            assert first.port < second.port <= first.port + 20
+    caplog.set_level(logging.WARNING)
+    with open_local() as first, open_local(port=first.port, port_search=20) as second:
+        assert first.port < second.port <= first.port + 20
     assert f"UDP port {first.port} is taken by process {os.getpid()}" in caplog.text
 
 

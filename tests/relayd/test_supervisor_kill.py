@@ -1,4 +1,4 @@
-"""Worker processes die in every way while callers speak: each is replaced in time, no call ends, every packet is booked."""
+"""Worker processes die in every way while callers speak: each is replaced, no call ends, every packet is booked."""
 
 import os
 import signal
@@ -46,7 +46,9 @@ class Conversation:
     def wait_for_everybody(self) -> None:
         """Until each caller has heard something more."""
         before = self.echoed()
-        wait_until(lambda: all(now > then for now, then in zip(self.echoed(), before, strict=True)), "every caller's echo")
+        wait_until(
+            lambda: all(now > then for now, then in zip(self.echoed(), before, strict=True)), "every caller's echo"
+        )
 
     def stop(self) -> None:
         self._ending.set()
@@ -115,7 +117,9 @@ def test_supervisor_replaces_killed_workers_under_load(
     with capsys.disabled():
         print(f"\n[death to successor's turn: median {statistics.median(gaps):.1f} ms, longest {max(gaps):.1f} ms]")
     assert max(gaps) < 2000  # a busy test machine; the figure that counts is the printed one
-    assert sum(worker.restarts for worker in status.workers) - sum(worker.restarts for worker in before.workers) == KILLS
+    assert (
+        sum(worker.restarts for worker in status.workers) - sum(worker.restarts for worker in before.workers) == KILLS
+    )
     assert grown(before, status, "lost_in_restart") <= KILLS * BATCH
     assert grown(before, status, "dropped_no_flow") == 0
     sent, back = sum(caller.sent for caller in talk.callers), sum(talk.echoed())

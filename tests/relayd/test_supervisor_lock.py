@@ -1,4 +1,4 @@
-"""One relayd a runtime directory: the lock names its holder, outlives it with its workers, and trusts no foreign directory."""
+"""One relayd a runtime directory: the lock names its holder and outlives it with its workers."""
 
 import os
 import signal

@@ -112,9 +112,12 @@ def _compile_library(source: Path, target: Path) -> None:
 
 
 def _compile_module(source: Path, target: Path) -> None:
-    generated = target.with_suffix(".c")
-    module = f"shm.{source.stem}"
-    _run([sys.executable, "-m", "cython", "-3", "--module-name", module, "-o", str(generated), str(source)])
+    generated = source.with_suffix(".c")  # of the product's build: the macro changes nothing for Cython
+    newest = max(path.stat().st_mtime for path in (source, *source.parent.glob("*.pxd")))
+    if not generated.exists() or generated.stat().st_mtime < newest:
+        generated = target.with_suffix(".c")
+        module = f"shm.{source.stem}"
+        _run([sys.executable, "-m", "cython", "-3", "--module-name", module, "-o", str(generated), str(source)])
     include = [f"-I{REPOSITORY}", f"-I{sysconfig.get_path('include')}"]
     _run(["gcc", *NOTHING_OPTIMISED, "-DRINGLINE_FAULT_POINTS", *include, str(generated), "-o", str(target)])
 

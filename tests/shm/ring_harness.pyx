@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from posix.time cimport nanosleep, timespec
 
-from shm.atomics cimport add_relaxed_u64, fault_point, load_acquire_u64, store_release_u64
+from shm.atomics cimport add_relaxed_u64, fault_point, fence_compiler, load_acquire_u64, store_release_u64
 from shm.doorbell cimport doorbell, doorbell_arm, doorbell_clear, doorbell_disarm, doorbell_ring
 from shm.lane cimport Lane
 from shm.layout cimport record
@@ -288,6 +288,15 @@ cdef void act(mark *m, uint8_t *acted, uint64_t stride) noexcept nogil:
     fault_point()
 
 
+cdef void dawdle(uint32_t index) noexcept nogil:
+    """Up to a microsecond or two, another time each time: so that the step into sleep meets the producer's next publish at
+    every offset, which a reader in a steady rhythm never would."""
+    cdef uint64_t spins = mix(index, 77) % 1024
+    while spins:
+        spins -= 1
+        fence_compiler()
+
+
 cdef bint sleep_until_rung(ring *r, doorbell *d, uint64_t *board) noexcept nogil:
     """As a consumer of the product sleeps. Counts the alarms, and those that were lost wake-ups."""
     cdef pollfd p
@@ -325,6 +334,9 @@ def consume(
     with nogil:
         while True:
             if consume_batch(&r, &c, batch, &board[0], &acted[0], stride) == 0:
+                dawdle(c.last.index if c.started else 0)
+                if consume_batch(&r, &c, batch, &board[0], &acted[0], stride):
+                    continue
                 if load_acquire_u64(&board[STOP]) and ring_pending(&r) == 0:
                     break
                 sleep_until_rung(&r, &d, &board[0])

@@ -1,7 +1,7 @@
 """Runs a sanitized ring_harness; started by test_ring_sanitizers.py in a process with the sanitizer preloaded.
 
-`python -m tests.shm.sanitized_run PATH hammer|scribble`. The sanitizer ends the process when it finds something. Producer
-and consumer are threads here, without the GIL while they work, so that TSan sees both sides.
+`python -m tests.shm.sanitized_run PATH hammer|scribble`. The sanitizer ends the process when it finds something.
+Producer and consumer are threads here, without the GIL while they work, so that TSan sees both sides.
 """
 
 import random

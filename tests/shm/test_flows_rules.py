@@ -302,7 +302,7 @@ def test_flows_attach_refuses_what_is_no_flow_table() -> None:
 
 
 def test_flows_reader_in_another_process_never_sees_half_an_entry() -> None:
-    """The writer changes who holds an address all the time; each owner and contender seen is one of the calls, whole."""
+    """The writer changes who holds an address all the time; each owner and contender seen is one of the calls."""
     table = FlowTable.create(8)
 
     def call(number: int) -> tuple[int, int, int, int, int]:

@@ -146,7 +146,7 @@ def test_session_addresses_writer_killed_at_every_store(name: str) -> None:
         assert [address.place for address in found if address.nominated] in ([], [addresses.nominated])
         if not died:
             assert found == after
-            assert store > 5
+            assert store >= 5
             return
         if any(address.place == 0 for address in found) or name.startswith("set"):
             change(addresses)

@@ -1,4 +1,4 @@
-"""Slots of a session segment: oldest freed first, generations raised when given out, refused when full, kept over deaths."""
+"""Slots of a session segment: oldest freed first, generations raised when given out, none when full, kept in deaths."""
 
 import os
 from collections import deque

@@ -1,4 +1,4 @@
-"""DTLS and SRTP state of a call: what was assigned is what stands in the struct, and keys are there whole or not at all."""
+"""DTLS and SRTP state of a call: what was assigned stands in the struct, and keys are there whole or not at all."""
 
 import os
 from typing import Any
@@ -84,7 +84,7 @@ def test_session_key_that_does_not_fit_is_refused() -> None:
 def test_session_keys_installed_by_a_killed_process_are_whole_or_absent(part: str) -> None:
     deadly = fault_module("session", "session_addresses", "session_state").SessionSegment
     for store in range(1, 200):
-        sessions, record = one_call()
+        sessions, _ = one_call()
         writer = deadly.attach(os.dup(sessions.fd)).record(0)
         died = killed_at(store, lambda writer=writer: install(writer, part))
         found = SessionSegment.attach(os.dup(sessions.fd)).record(0)

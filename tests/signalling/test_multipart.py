@@ -74,7 +74,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(PIECES.map(str.encode), st.binary(max_size=8)), max_size=30), st.text(max_size=40))
 def test_multipart_any_input(pieces: list[bytes], kind: str) -> None:
     """Invariant: fields or HttpError 400, whole and cut."""

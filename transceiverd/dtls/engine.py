@@ -379,7 +379,7 @@ class DtlsEngine:
     def _close(self, reason: str) -> None:
         if self.status is EngineState.CLOSED:
             return
-        self._state.closed = 1
+        self._state.closed = True
         self._change(EngineState.CLOSED)
         self._handshake = None
         self._events.append(Closed(reason))

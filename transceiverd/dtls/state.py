@@ -24,7 +24,7 @@ class DtlsState(Protocol):
     version: int  # 0: no keys yet; written last
     cipher_suite: int  # IANA number
     role: int
-    closed: int  # close_notify or a fatal alert was sent or authenticated
+    closed: bool  # close_notify or a fatal alert was sent or authenticated
     write_epoch: int
     read_epoch: int
     write_sequence: int  # next to use; advanced before the record is handed out
@@ -43,7 +43,7 @@ class MemoryState:
     version: int = 0
     cipher_suite: int = 0
     role: int = 0
-    closed: int = 0
+    closed: bool = False
     write_epoch: int = 0
     read_epoch: int = 0
     write_sequence: int = 0

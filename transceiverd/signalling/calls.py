@@ -24,7 +24,7 @@ from transceiverd.signalling.diagnosis import diagnose
 from transceiverd.signalling.errors import Handler, HttpError, json_response
 from transceiverd.signalling.router import CallContext, CallRouter, Created, Unavailable
 
-logger = logging.getLogger("transceiverd.signalling")
+logger = logging.getLogger("signalling")
 
 CALLS = "/v1/realtime/calls"
 T = TypeVar("T")

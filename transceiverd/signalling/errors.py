@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from transceiverd.sdp.errors import MalformedSdp, SdpError
 from transceiverd.signalling.router import RouterError
 
-logger = logging.getLogger("transceiverd.signalling")
+logger = logging.getLogger("signalling")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

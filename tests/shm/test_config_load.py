@@ -1,0 +1,263 @@
+"""The configuration: typed, with defaults, and every refusal says where, what was found, and what is allowed."""
+
+import enum
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Meta, Struct
+
+from shm import config
+from shm.common import Ringline
+from shm.config import ConfigurationError, describe, format_reference, load, parse
+
+
+class Shape(enum.Enum):
+    ROUND = "round"
+    FLAT = "flat"
+
+
+class Relay(Struct, frozen=True, forbid_unknown_fields=True):
+    """The public sockets."""
+
+    port: Annotated[int, Meta(ge=1, le=65535, description="UDP port. Restart.")] = 3478
+    workers: Annotated[int, Meta(ge=0)] = 0
+    """Number of workers; 0: one for each CPU. Restart."""
+    bind: str = "0.0.0.0"
+    share: Annotated[float, Meta(gt=0, lt=1, description="Of something.")] = 0.5
+    busy: bool = False
+    cpus: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(description="CPUs.")] = ()
+    mode: Literal["fast", "slow"] = "fast"
+    shape: Shape = Shape.ROUND
+    token: Annotated[str, Meta(description="A secret.", extra={"secret": True}, min_length=4)] = "none"
+    limit: Annotated[int, Meta(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.busy and self.workers > 4:
+            raise ValueError("busy workers are at most 4")
+
+
+SECTIONS: dict[str, type[Struct]] = {"ringline": Ringline, "relay": Relay}
+
+
+def refusal(text: str) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, SECTIONS, file="r.toml")
+    return caught.value
+
+
+def test_config_values_of_the_file_and_defaults_for_the_rest() -> None:
+    text = '[relay]\nport = 5000\ncpus = [0, 2]\nshape = "flat"\n[ice]\nnot_ours = "at all"\n'
+    loaded = parse(text, SECTIONS)
+    assert loaded == {"ringline": Ringline(), "relay": Relay(port=5000, cpus=(0, 2), shape=Shape.FLAT)}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "found", "allowed"),
+    [
+        ("[relay]\n\nport = 70000", 3, "relay.port", "70000", "an integer from 1 to 65535"),
+        ('[relay]\nport = "x"', 2, "relay.port", '"x"', "an integer from 1 to 65535"),
+        ("[relay]\nport = true", 2, "relay.port", "true", "an integer from 1 to 65535"),
+        ("relay.port = 0", 1, "relay.port", "0", "an integer from 1 to 65535"),
+        ("relay = { port = 0 }", 1, "relay.port", "0", "an integer from 1 to 65535"),
+        ("[relay]\nshare = 1.5", 2, "relay.share", "1.5", "a number above 0 below 1"),
+        ("[relay]\nbusy = 1", 2, "relay.busy", "1", "true or false"),
+        ('[relay]\nmode = "Fast"', 2, "relay.mode", '"Fast"', 'one of "fast", "slow"'),
+        ('[relay]\nshape = "square"', 2, "relay.shape", '"square"', 'one of "round", "flat"'),
+        ("[relay]\ncpus = [0,\n -1]", 2, "relay.cpus", "[0, -1]", "a list of: an integer from 0"),
+        ("[relay]\nlimit = 0", 2, "relay.limit", "0", "an integer from 1"),
+        ("[relay]\nport = 1979-05-27", 2, "relay.port", "1979-05-27", "an integer from 1 to 65535"),
+        ("relay = 3", 1, "relay", "3", "a table: [relay]"),
+        ("[[relay]]\nport = 1", 1, "relay", "[{", "a table: [relay]"),
+    ],
+)
+def test_config_wrong_value_names_line_key_found_allowed(
+    text: str, line: int, key: str, found: str, allowed: str
+) -> None:
+    error = refusal(text)
+    assert (error.file, error.line, error.key, error.allowed) == ("r.toml", line, key, allowed)
+    assert error.found.startswith(found)
+    assert str(error).startswith(f"r.toml:{line}: {key}: ")
+    assert error.found in str(error)
+    assert error.allowed in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "nearest"),
+    [
+        ("[relay]\nprot = 1", 2, "relay.prot", "relay.port"),
+        ("[relay]\nport = 1\nworker = 2", 3, "relay.worker", "relay.workers"),
+        ("[rely]\nport = 1", 1, "rely", "relay"),
+        ("ringlin.machine = 1", 1, "ringlin", "ringline"),
+        ("[relay]\nqqqqqqq = 1", 2, "relay.qqqqqqq", ""),
+    ],
+)
+def test_config_unknown_key_names_the_nearest(text: str, line: int, key: str, nearest: str) -> None:
+    error = refusal(text)
+    assert (error.line, error.key, error.nearest) == (line, key, nearest)
+    assert ("did you mean" in str(error)) == bool(nearest)
+    assert nearest.rpartition(".")[2] in error.allowed
+
+
+def test_config_impossible_combination_names_the_section() -> None:
+    error = refusal("[ringline]\n[relay]\nbusy = true\nworkers = 5")
+    assert (error.line, error.key) == (2, "relay")
+    assert "busy workers are at most 4" in str(error)
+
+
+def test_config_secret_is_not_shown() -> None:
+    error = refusal('[relay]\ntoken = "abc"')
+    assert "abc" not in str(error)
+    assert error.allowed == "a string of at least 4 characters"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("[relay]\nport = \n", 2), ("[relay", 1), ("a = 1\na = 2\n", 2), ('x = "', 1)]
+)
+def test_config_text_that_is_no_toml_names_the_line(text: str, line: int) -> None:
+    error = refusal(text)
+    assert error.line == line
+    assert "not TOML" in str(error)
+
+
+def test_config_long_value_does_not_fill_the_log() -> None:
+    error = refusal(f'[relay]\nport = "{"x" * 10_000}"')
+    assert len(str(error)) < 300
+
+
+def test_config_forged_line_break_stays_one_line() -> None:
+    assert "\n" not in str(refusal('[relay]\nport = "x\\n2026-01-01 all is well"'))
+    assert "\n" not in str(refusal('"rel\\nay" = 3'))
+
+
+def test_config_missing_file_is_an_error_only_where_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "DEFAULT_PATH", tmp_path / "absent.toml")
+    assert load(None, SECTIONS) == {"ringline": Ringline(), "relay": Relay()}
+    with pytest.raises(ConfigurationError, match=r"absent\.toml: cannot be read: No such file"):
+        load(tmp_path / "absent.toml", SECTIONS)
+    (tmp_path / "absent.toml").write_text("[relay]\nport = 7\n")
+    assert load(None, SECTIONS)["relay"].port == 7
+    assert load(str(tmp_path / "absent.toml"), SECTIONS)["relay"].port == 7
+
+
+def test_config_file_that_cannot_be_a_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(tmp_path, SECTIONS)
+    (tmp_path / "latin").write_bytes(b"[relay]\nbind = '\xe9'\n")
+    with pytest.raises(ConfigurationError, match="latin:2: not UTF-8; found byte 0xe9"):
+        load(tmp_path / "latin", SECTIONS)
+    (tmp_path / "large").write_bytes(b"#" * (config.FILE_BYTES_MAX + 1))
+    with pytest.raises(ConfigurationError, match="too large"):
+        load(tmp_path / "large", SECTIONS)
+
+
+AWKWARD = """
+# [relay] port = 1
+title = \"\"\"
+[relay]
+port = 2
+\"\"\"
+other = '''
+[relay]'''
+list = [
+  "[relay]", # ]
+  'port = 3',
+]
+table = { relay = { port = 1 } }
+"quoted key" . 'other' = 1 # = 2
+
+[ relay . 'inner' ]
+deep = 1
+[relay]
+busy = true
+  workers =  4
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        (("title",), 3),
+        (("other",), 7),
+        (("list",), 9),
+        (("table", "relay", "port"), 13),
+        (("quoted key", "other"), 14),
+        (("relay",), 16),
+        (("relay", "inner", "deep"), 17),
+        (("relay", "busy"), 19),
+        (("relay", "workers"), 20),
+        (("relay", "absent"), 16),
+        (("absent",), None),
+    ],
+)
+def test_config_line_of_a_key_in_an_awkward_file(key: tuple[str, ...], line: int | None) -> None:
+    from shm.config_text import line_of
+
+    tomllib.loads(AWKWARD)
+    assert line_of(AWKWARD, key) == line
+
+
+def test_config_reference_parses_and_changes_nothing() -> None:
+    text = format_reference(SECTIONS)
+    assert parse(text, SECTIONS) == parse("", SECTIONS)
+    for comment in (
+        "# The public sockets.",
+        "# UDP port. Restart.",
+        "# Number of workers; 0: one for each CPU. Restart.",
+    ):
+        assert comment in text
+    assert "# Allowed: an integer from 1 to 65535.\nport = 3478\n" in text
+    assert "\n# limit =\n" in text
+    assert max(map(len, text.splitlines())) <= 105
+
+
+def test_config_describe_names_every_option() -> None:
+    text = describe(Relay)
+    for field in msgspec.structs.fields(Relay):
+        assert f"{field.name} (default " in text
+
+
+def test_config_struct_field_without_default_is_our_own_bug() -> None:
+    class Broken(Struct):
+        port: int
+
+    with pytest.raises(TypeError, match="no default"):
+        format_reference({"broken": Broken})
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["relay", "ringline", "ice", "rely", "a b"]),
+        st.integers()
+        | st.dictionaries(
+            st.sampled_from(["port", "busy", "cpus", "prot", "machine", "token", 'k"ey']),
+            st.integers(-5, 70000) | st.booleans() | st.text(max_size=3) | st.lists(st.integers(-1, 3), max_size=2),
+            max_size=4,
+        ),
+        max_size=3,
+    )
+)
+def test_config_any_document_is_loaded_or_refused_with_its_line(document: dict[str, Any]) -> None:
+    from shm.config_reference import toml_value
+
+    text = ""
+    for name, table in document.items():
+        value = (
+            f"{{ {', '.join(f'{toml_value(k)} = {toml_value(v)}' for k, v in table.items())} }}"
+            if isinstance(table, dict)
+            else toml_value(table)
+        )
+        text += f"{toml_value(name)} = {value}\n"
+    refused = None
+    try:
+        assert set(parse(text, SECTIONS)) == set(SECTIONS)
+    except ConfigurationError as error:
+        refused = error
+    assert refused is None or (refused.line and refused.key)
