@@ -57,8 +57,8 @@ class Household:
     lock_fd: int
     keys: Callable[[], UfragKeys]
     holdings: Sequence[Holding]
-    on_replaced: Callable[[int, int], None]
-    """Told worker and new pid whenever a successor has started."""
+    on_started: Callable[[int, int], None]
+    """Told worker and pid whenever a process has started."""
     on_keys_loaded: Callable[[], None]
     """Told whenever the keys of some worker may have changed."""
 
@@ -94,10 +94,13 @@ class Post:
         """Fork the worker. A machine that has no process or descriptor to spare is asked again a little later."""
         try:
             self.process = self._fork()
-            self._stall = self._new_stall_watch()
         except OSError as error:
             log.error("worker %d cannot be started: %s; trying again", self.index, error.strerror)
             self._retry = self.household.loop.call_after(20 * FIRST_DELAY_NS, self.start)
+            return
+        self._stall = self._new_stall_watch()
+        self.household.on_started(self.index, self.process.pid)
+        self.household.on_keys_loaded()
 
     def send(self, message: ToWorker, fds: Sequence[int] = ()) -> None:
         """Tell the running worker; when none runs its successor is born with what the message would have told it."""
@@ -174,9 +177,12 @@ class Post:
 
     def _ended(self, _events: int) -> None:
         seen_ns = time.monotonic_ns()
-        process, self.process = self.process, None
+        process = self.process
         assert process is not None
-        end = os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED)
+        end = os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED | os.WNOHANG)
+        if end is None:
+            return  # it lives; never wait for it
+        self.process = None
         self.household.loop.unwatch(process.pidfd)
         os.close(process.pidfd)
         process.outbox.close()
@@ -199,9 +205,6 @@ class Post:
     def _succeed(self) -> None:
         self.restarts += 1
         self.start()
-        if self.process is not None:
-            self.household.on_replaced(self.index, self.process.pid)
-            self.household.on_keys_loaded()
 
     @property
     def pid(self) -> int | None:
@@ -228,8 +231,7 @@ class Post:
         return bool(poll.poll(0)) or self.process.outbox.unread() or self.holding.records_wait()
 
 
-def _describe_end(end: os.waitid_result | None) -> str:
-    assert end is not None
+def _describe_end(end: os.waitid_result) -> str:
     if end.si_code == os.CLD_EXITED:
         return f"ended with status {end.si_status}"
     return f"was killed by {signal.Signals(end.si_status).name}"

@@ -16,7 +16,7 @@ _COLOUR = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITI
 
 
 class OneLineFormatter(logging.Formatter):
-    """One event, one line: line breaks in a message (a traceback, a peer's words) are shown as ` | `."""
+    """One event, one line: line breaks (a traceback, a peer's words) are shown as ` | `, other controls as blanks."""
 
     def __init__(self, program: str, *, journal: bool, terminal: bool) -> None:
         super().__init__(datefmt="%H:%M:%S")
@@ -29,7 +29,7 @@ class OneLineFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text += " | " + self.formatException(record.exc_info)
-        text = " | ".join(text.splitlines())
+        text = "".join(c if c.isprintable() else " " for c in " | ".join(text.splitlines()))
         line = f"{self._program}[{record.name}]: {_word(record.levelno)}{text}"
         if self._journal:
             return f"<{_JOURNAL_PRIORITY.get(record.levelno, 6)}>{line}"

@@ -91,7 +91,8 @@ class EventLoop:
     def turn(self, longest_ns: int | None) -> None:
         """Wait for one thing, at most `longest_ns` (None: until the next timer), and do all that is due."""
         for key, events in self._selector.select(self._wait_seconds(longest_ns)):
-            if key.fileobj in self._selector.get_map():  # an earlier action of this turn may have closed it
+            # An earlier action of this turn may have closed it, and another descriptor may have its number by now.
+            if self._selector.get_map().get(key.fileobj) is key:
                 self._guard(lambda key=key, events=events: key.data(events))  # type: ignore[misc]
         self._fire(time.monotonic_ns())
 

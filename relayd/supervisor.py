@@ -11,7 +11,6 @@ import gc
 import logging
 import os
 import signal
-import time
 from pathlib import Path
 
 from relayd.admission import Admission
@@ -34,8 +33,6 @@ log = logging.getLogger("supervisor")
 
 # A worker leaves within one batch; one that does not is killed (ns).
 LEAVE_PATIENCE_NS = 500_000_000
-# Half of the WatchdogSec= that the unit asks for at most; systemd.service(5) wants a sign in every half (ns).
-WATCHDOG_NS = 1_000_000_000
 
 
 class Supervisor:
@@ -113,7 +110,7 @@ class Supervisor:
             lock_fd=self._lock.fd,
             keys=lambda: self._keys.keys,
             holdings=self._holdings,
-            on_replaced=self._worker_replaced,
+            on_started=self._worker_started,
             on_keys_loaded=self._keys.settle,
         )
 
@@ -129,13 +126,15 @@ class Supervisor:
             bind6=config.bind6 if self._sockets.has_ipv6 else "",
         )
 
-    def _worker_replaced(self, worker: int, pid: int) -> None:
+    def _worker_started(self, worker: int, pid: int) -> None:
         self._control.worker_replaced(worker, pid)
 
     def _watchdog(self) -> None:
-        if "WATCHDOG_USEC" in os.environ:
+        """sd_watchdog_enabled(3): a sign of life twice in the time that the service manager gives."""
+        within_us = os.environ.get("WATCHDOG_USEC", "")
+        if within_us.isdigit():
             notify("WATCHDOG=1")
-            self._loop.call_at(time.monotonic_ns() + WATCHDOG_NS, self._watchdog)
+            self._loop.call_after(int(within_us) * 1000 // 2, self._watchdog)
 
 
 def _cpus(config: Relay) -> list[int | None]:

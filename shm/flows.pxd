@@ -2,9 +2,10 @@
 """The flow table (DESIGN 2.3, 2.4): which call an address belongs to, as worker k knows it.
 
 Operations: look up a flow by its key; publish (create, refresh, contend, replace); withdraw. Goals: one writer without
-a lock; a look-up touches one bucket; a writer killed between any two stores leaves every entry absent or whole.
-Plan: fixed buckets of RINGLINE_FLOW_BUCKET entries chosen by SipHash-1-3 under a random key, no relocation, so that an
-entry's address and index never change while it lives; `valid` last. README.md argues each store.
+a lock; a look-up touches at most two buckets; a writer killed between any two stores leaves every entry absent or whole.
+Plan: fixed buckets of RINGLINE_FLOW_BUCKET entries, two candidates for each key by SipHash-1-3 under a random key, a new
+flow goes into the emptier one; no relocation, so that an entry's address and index never change while it lives; `valid`
+last. README.md argues each store.
 
 Called by relay worker k (the writer) and, read only, by status. All functions here run without the GIL, never allocate.
 """

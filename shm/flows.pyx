@@ -9,9 +9,10 @@ import os
 from shm.flow_types import Flow, FlowOutcome, FlowOwner
 
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from shm.atomics cimport load_relaxed_u64, store_relaxed_u64
+from shm.flow_buckets cimport bucket_of, find, free_place, siphash13_48
 from shm.flow_entry cimport (
     claim, claim_live, claim_of, claim_of_record, drop_contender, expired, fill, hide, promote, raise_state, remove,
     replace_owner, same_holder, set_contender, snapshot, state_of, tag_state,
@@ -21,7 +22,6 @@ from shm.layout cimport (
     RINGLINE_FLOW_ENTRIES_OFFSET, RINGLINE_SEGMENT_FLOWS, flow_entry, flow_key, flow_owner, flow_table_header, record,
 )
 from shm.segment cimport Segment
-from shm.siphash cimport siphash13_48
 
 # ---------------------------------------------------------------------------------------------- opening and recovery
 
@@ -68,23 +68,9 @@ cdef bint flow_owner_live(const flow_owner *owner, const uint64_t *current_incar
 
 
 cdef uint64_t flow_hash(const uint64_t *hash_key, const flow_key *key) noexcept nogil:
-    """Strangers choose the keys, so the buckets must be secret; they never see a hash, so 1 and 3 rounds are enough."""
     cdef uint64_t words[6]
-    memcpy(words, key, 48)
+    memcpy(words, key, sizeof(words))
     return siphash13_48(hash_key, words)
-
-
-cdef inline flow_entry *bucket_of(flow_table *table, uint64_t hash_value) noexcept nogil:
-    return &table.entries[(hash_value & table.mask) * RINGLINE_FLOW_BUCKET]
-
-
-cdef inline flow_entry *find(flow_table *table, const flow_key *key, uint64_t hash_value) noexcept nogil:
-    cdef flow_entry *entry = bucket_of(table, hash_value)
-    cdef int i
-    for i in range(RINGLINE_FLOW_BUCKET):
-        if entry[i].valid != 0 and entry[i].hash == hash_value and memcmp(&entry[i].key, key, sizeof(flow_key)) == 0:
-            return &entry[i]
-    return NULL
 
 
 cdef flow_entry *flow_lookup(flow_table *table, const flow_key *key) noexcept nogil:
@@ -132,19 +118,23 @@ cdef inline bint is_news(const record *published, uint8_t known_state) noexcept 
 
 cdef flow_outcome publish_new(flow_table *table, const record *published, uint64_t hash_value, const claim *made,
                               uint64_t now, const uint64_t *current_incarnations) noexcept nogil:
-    """Into the first free place of the bucket, else into the place of a dead owner, else refused."""
-    cdef flow_entry *bucket = bucket_of(table, hash_value)
+    """Into the emptier of two buckets, else into the place of a dead owner, else refused."""
+    cdef int in_use[2]
+    cdef flow_entry *place = free_place(bucket_of(table, hash_value, 0), &in_use[0])
+    cdef flow_entry *other = free_place(bucket_of(table, hash_value, 1), &in_use[1])
     cdef int i
-    for i in range(RINGLINE_FLOW_BUCKET):
-        if bucket[i].valid == 0:
-            fill(table, &bucket[i], &published.key, hash_value, made)
-            store_relaxed_u64(&table.header.occupied, load_relaxed_u64(&table.header.occupied) + 1)
-            return FLOW_APPLIED
-    for i in range(RINGLINE_FLOW_BUCKET):
-        settle(table, &bucket[i], now, current_incarnations)
-        if not flow_owner_live(&bucket[i].owner, current_incarnations):
-            hide(&bucket[i])
-            fill(table, &bucket[i], &published.key, hash_value, made)
+    if in_use[1] < in_use[0]:
+        place = other
+    if place != NULL:
+        fill(table, place, &published.key, hash_value, made)
+        store_relaxed_u64(&table.header.occupied, load_relaxed_u64(&table.header.occupied) + 1)
+        return FLOW_APPLIED
+    for i in range(2 * RINGLINE_FLOW_BUCKET):
+        place = bucket_of(table, hash_value, i // RINGLINE_FLOW_BUCKET) + i % RINGLINE_FLOW_BUCKET
+        settle(table, place, now, current_incarnations)
+        if not flow_owner_live(&place.owner, current_incarnations):
+            hide(place)
+            fill(table, place, &published.key, hash_value, made)
             return FLOW_REPLACED_DEAD
     return FLOW_REFUSED_FULL
 

@@ -47,6 +47,11 @@ def _outcomes(server: Server) -> dict[str, int]:
     return server.status().packets().outcomes
 
 
+def _beside(server: Server, name: str) -> int:
+    """One of the workers' other counters, over all of them."""
+    return sum(worker.beside.get(name, 0) for worker in server.status().workers)
+
+
 def _silence(end: socket.socket, seconds: float = 0.3) -> bool:
     return not select.select([end], [], [], seconds)[0]
 
@@ -56,6 +61,7 @@ def _check(ufrag: str, password: str, **fields: object) -> bytes:
     message.username = f"{ufrag}:cl1e".encode()
     message.priority = 1 << 30
     message.controlling = random.getrandbits(64)
+    message.fingerprint = True
     for name, value in fields.items():
         setattr(message, name, value)
     return message.serialize(password.encode())
@@ -73,11 +79,21 @@ def test_strangers_get_no_answer_and_reach_no_transceiver(server: Server, end: s
         stun.Message(stun.INDICATION, os.urandom(12)).serialize(),
         stun.Message(stun.SUCCESS, os.urandom(12)).serialize(),
     ]
+    counted = _outcomes(server)
     for packet in packets * 20:
         end.sendto(packet, ("127.0.0.1", server.udp_port))
     assert _silence(end)
     wait_for(lambda: sum(_outcomes(server).values()) >= len(packets) * 20, "all are counted")
     assert _transceiver_records(server) == before
+    after = _outcomes(server)
+    for name, least in {
+        "dropped_no_flow": 60,
+        "dropped_ufrag_tag": 20,
+        "dropped_stun_username_form": 20,
+        "dropped_stun_response": 20,
+        "dropped_stun_indication": 20,
+    }.items():
+        assert after.get(name, 0) - counted.get(name, 0) >= least, (name, counted, after)
 
 
 def test_strangers_with_a_real_ufrag_and_wrong_integrity_get_one_small_error_and_change_nothing(
@@ -105,6 +121,7 @@ def test_strangers_spoofing_a_callers_address_cannot_take_its_flow(
 ) -> None:
     victim = call(seed=1)
     victim.connect()
+    won = _beside(server, "publish_contender_won")
     # The attacker has a call of his own and forges the victim's source address: the packet leaves by its socket.
     attacker = call(seed=2)
     ufrag = attacker.answer.split("a=ice-ufrag:")[1].split()[0]
@@ -117,6 +134,9 @@ def test_strangers_spoofing_a_callers_address_cannot_take_its_flow(
     sessions = {session["call_id"]: session for session in server.sessions()}
     assert sessions[victim.call_id]["state"] == "connected"
     assert sessions[attacker.call_id]["state"] != "connected"
+    assert _beside(server, "publish_contending") > 0
+    assert _beside(server, "publish_contender_dropped") > 0
+    assert _beside(server, "publish_contender_won") == won
 
 
 def test_strangers_no_more_a_page_loaded_again_on_the_same_port_reaches_its_new_call(
@@ -124,6 +144,7 @@ def test_strangers_no_more_a_page_loaded_again_on_the_same_port_reaches_its_new_
 ) -> None:
     first = call(seed=3)
     first.connect()
+    won = _beside(server, "publish_contender_won")
     second = call(end=first.end, seed=4)  # the first is gone without a word
     started = time.monotonic()
     second.connect(5)
@@ -132,6 +153,7 @@ def test_strangers_no_more_a_page_loaded_again_on_the_same_port_reaches_its_new_
     assert second.run(lambda: len(second.client.heard) > heard + 50)
     sessions = {session["call_id"]: session for session in server.sessions()}
     assert sessions[second.call_id]["state"] == "connected"
+    assert _beside(server, "publish_contender_won") > won
 
 
 def test_strangers_floods_of_wrong_srtp_and_alerts_from_the_callers_own_address_do_not_end_the_call(

@@ -26,7 +26,7 @@ from transceiverd.engine import Closed, Drops
 from transceiverd.ice.agent import LiteAgent
 from transceiverd.ice.config import IceConfig
 from transceiverd.ice.consent import CLOSED_CONSENT
-from transceiverd.lanes import DTLS, STUN, ControlLanes, Owner
+from transceiverd.lanes import DTLS, FLAG_CONTENDED, STUN, ControlLanes, Owner
 from transceiverd.media.port import MediaPort
 from transceiverd.record_sink import RecordSink
 from transceiverd.sdp.negotiation import Negotiation, encode_negotiation
@@ -194,7 +194,8 @@ class CallTable:
         if record.type == STUN:
             call.session.receive_stun(record.payload, record.key, now)
         elif record.type == DTLS:
-            call.session.receive_dtls(record.payload, record.key, now)
+            contended = bool(record.flags & FLAG_CONTENDED)
+            call.session.receive_dtls(record.payload, record.key, now, contended=contended)
         self._settle(call, now)
 
     def srtp_proven(self, slot: int, generation: int, key: bytes, now: int) -> None:
@@ -256,9 +257,10 @@ class CallTable:
 
     def _on_event(self, call: Call, event: object, answered: set[bytes], now: int) -> None:
         match event:
-            case FlowPublished(key, state):
-                # The worker that sends the answer publishes with it, in the right order.
-                self._lanes.publish(call.owner, key, state, but=call.worker if key in answered else -1)
+            case FlowPublished(key, state, fresh):
+                # The worker that sends the answer publishes with it, in the right order; a proof goes to all.
+                answering = call.worker if key in answered and not fresh else -1
+                self._lanes.publish(call.owner, key, state, but=answering, fresh=fresh)
             case FlowWithdrawn(key):
                 self._lanes.withdraw(call.owner, key)
             case MediaReady():

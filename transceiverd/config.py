@@ -25,9 +25,7 @@ class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     ] = msgspec.field(default_factory=list)
     advertise: Annotated[
         list[str],
-        Meta(
-            description="Addresses to put into answers as host candidates. Empty: all of this machine. Restart."
-        ),
+        Meta(description="Addresses to put into answers as host candidates. Empty: all of this machine. Restart."),
     ] = msgspec.field(default_factory=list)
     stuck_after_ms: Annotated[
         int,

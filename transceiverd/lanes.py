@@ -14,6 +14,7 @@ from transceiverd.engine import Datagram
 # shm/layout.h: enum ringline_record_type
 STUN, DTLS = 1, 2
 PUBLISH, WITHDRAW, PUBLISH_AND_SEND, SEND = 16, 17, 18, 19
+FLAG_CONTENDED = 2  # enum ringline_record_flags
 
 
 class Owner:
@@ -93,10 +94,14 @@ class ControlLanes:
         kind = PUBLISH_AND_SEND if datagram.publish else SEND
         return self._write(end, kind, owner, datagram.destination, datagram.data, address_state)
 
-    def publish(self, owner: Owner, key: bytes, address_state: int, but: int = -1) -> None:
-        """Tell every worker, except `but`, that this flow is this call's."""
+    def publish(self, owner: Owner, key: bytes, address_state: int, *, but: int = -1, fresh: bool = False) -> None:
+        """Tell every worker, except `but`, that this flow is this call's.
+
+        `fresh`: a packet from there authenticated just now, which decides a dispute.
+        """
+        flags = FLAG_CONTENDED if fresh else 0
         for end in self._ends.values():
-            if end.worker != but and not self._write(end, PUBLISH, owner, key, b"", address_state):
+            if end.worker != but and not self._write(end, PUBLISH, owner, key, b"", address_state, flags):
                 end.behind.add(owner.slot)
 
     def withdraw(self, owner: Owner, key: bytes) -> None:
@@ -137,7 +142,9 @@ class ControlLanes:
         return sum(end.full for end in self._ends.values())
 
     @staticmethod
-    def _write(end: WorkerEnd, kind: int, owner: Owner, key: bytes, payload: bytes, address_state: int) -> bool:
+    def _write(
+        end: WorkerEnd, kind: int, owner: Owner, key: bytes, payload: bytes, address_state: int, flags: int = 0
+    ) -> bool:
         written = end.outgoing.write(
             kind,
             key,
@@ -147,6 +154,7 @@ class ControlLanes:
             origin=owner.origin,
             incarnation=owner.incarnation,
             worker=end.worker,
+            flags=flags,
             address_state=address_state,
         )
         if written:

@@ -88,6 +88,8 @@ class FlowPublished(NamedTuple):
 
     key: bytes
     address_state: int
+    fresh: bool = False
+    """A packet from there authenticated just now: decides a dispute about the flow (DESIGN 2.4)."""
 
 
 class FlowWithdrawn(NamedTuple):
@@ -112,6 +114,7 @@ class Session:
     """
 
     __slots__ = (
+        "_contended",
         "_datagrams",
         "_dtls_timeout",
         "_events",
@@ -139,6 +142,7 @@ class Session:
         self.close_reason = ""
         self.nominated_key = b""
         self.version = ""
+        self._contended = False
         self._dtls_timeout = dtls_timeout_ms * MILLISECOND
         self._datagrams: list[Datagram] = []
         self._events: list[Event] = []
@@ -153,23 +157,26 @@ class Session:
         self.store.last_check_ns = self.agent.last_check or 0
         self._drain(source, now)
 
-    def receive_dtls(self, data: bytes, source: bytes, now: int) -> None:
-        """A DTLS datagram. Before an accepted check from `source` it never reaches OpenSSL (FACTS 1)."""
+    def receive_dtls(self, data: bytes, source: bytes, now: int, *, contended: bool = False) -> None:
+        """A DTLS datagram. Before an accepted check from `source` it never reaches OpenSSL (FACTS 1).
+
+        `contended`: another call disputes the address; whichever authenticates a packet has it.
+        """
         if not self.agent.may_hear(source):
             self.drops[NO_ADDRESS] += 1
             return
         self.phases.reach("dtls_answered", now)
         self.agent.account_received(source, len(data))
+        self._contended = contended
         self.dtls.receive_datagram(data, now)
         self._drain(source, now)
 
     def prove(self, key: bytes, now: int) -> None:
-        """The media thread authenticated a fresh SRTP packet from `key`."""
+        """The media thread authenticated a fresh SRTP packet from `key`: the first, or one while it is in dispute."""
         if self.agent.may_hear(key):
             self.phases.reach("first_media", now)
             self.agent.addresses.mark_proven(key, "srtp")
-            # Published even when it was proven before: a contender may dispute the flow (DESIGN 2.4).
-            self._publish(key)
+            self._publish(key, fresh=True)
 
     def handle_timeout(self, now: int) -> None:
         """Do all that is due."""
@@ -286,12 +293,13 @@ class Session:
 
     def _prove_by_dtls(self, key: bytes) -> None:
         if key and self.state is not State.CLOSING:
-            self.agent.addresses.mark_proven(key, "dtls")
-            self._publish(key)
+            news = self.agent.addresses.mark_proven(key, "dtls")
+            if news or self._contended:
+                self._publish(key, fresh=True)
 
-    def _publish(self, key: bytes) -> None:
+    def _publish(self, key: bytes, *, fresh: bool = False) -> None:
         if self.state in (State.CHECKED, State.CONNECTED):
-            self._events.append(FlowPublished(key, self.agent.addresses.state(key)))
+            self._events.append(FlowPublished(key, self.agent.addresses.state(key), fresh))
 
     def _send_dtls(self, data: bytes, now: int) -> None:
         """To the one address the rules name, and no more than it has earned; what is dropped is sent again by time."""

@@ -249,7 +249,7 @@ def produce_and_wait(
             spins = 0
             while load_acquire_u64(&r.header.head) != r.position and not load_acquire_u64(&board[STOP]):
                 spins += 1
-                if spins > 1000:
+                if spins > 100_000:
                     pause(10)  # the reader wants this CPU
 
 
@@ -289,9 +289,9 @@ cdef void act(mark *m, uint8_t *acted, uint64_t stride) noexcept nogil:
 
 
 cdef void dawdle(uint32_t index) noexcept nogil:
-    """Up to a microsecond or two, another time each time: so that the step into sleep meets the producer's next publish at
+    """Up to a few microseconds, another time each time: so that the step into sleep meets the producer's next publish at
     every offset, which a reader in a steady rhythm never would."""
-    cdef uint64_t spins = mix(index, 77) % 1024
+    cdef uint64_t spins = mix(index, 77) % 8192
     while spins:
         spins -= 1
         fence_compiler()

@@ -169,22 +169,14 @@ def test_flows_unknown_address_state_is_refused(state: int) -> None:
     assert table.items() == []
 
 
-def keys_of_one_bucket(table: FlowTable, count: int) -> list[bytes]:
-    """Keys that fall into the bucket of KEY; a stranger cannot find them, because the hash key is secret."""
-    mask = table.capacity // 8 - 1
-    found = [KEY]
-    port = 1
-    while len(found) < count:
-        key = FlowKey(TRANSPORT_UDP, IPv4Address("192.0.2.8"), port, LOCAL, 3478).pack()
-        if table.hash(key) & mask == table.hash(KEY) & mask:
-            found.append(key)
-        port += 1
-    return found
+def many_keys(count: int) -> list[bytes]:
+    """In a table of one bucket they all meet; in a larger one a stranger cannot choose them so: the hash is keyed."""
+    return [FlowKey(TRANSPORT_UDP, IPv4Address(0xC6120000 + i), 5000, LOCAL, 3478).pack() for i in range(count)]
 
 
 def test_flows_full_bucket_refuses_and_first_reuses_a_dead_owners_place() -> None:
-    table = new_table(entries=64)
-    keys = keys_of_one_bucket(table, 10)
+    table = new_table(entries=8)
+    keys = many_keys(10)
     for i, key in enumerate(keys[:8]):
         assert publish(table, OLD if i == 5 else OTHER, key=key) is FlowOutcome.APPLIED
     assert publish(table, NEW, key=keys[8]) is FlowOutcome.REFUSED_FULL
@@ -199,13 +191,35 @@ def test_flows_full_bucket_refuses_and_first_reuses_a_dead_owners_place() -> Non
 
 def test_flows_full_bucket_spares_the_contender_of_a_dead_owner() -> None:
     table = new_table(entries=8)
-    keys = keys_of_one_bucket(table, 9)
+    keys = many_keys(9)
     for key in keys[:8]:
         publish(table, OLD, key=key)
     for key in keys[:8]:
         publish(table, NEW, key=key)
     table.set_incarnation(OLD, 0)
     assert publish(table, OTHER, key=keys[8]) is FlowOutcome.REFUSED_FULL
+    assert {flow.owner.origin for flow in table.items()} == {NEW}
+
+
+def test_flows_table_takes_three_quarters_of_its_entries() -> None:
+    """Two candidate buckets: chance alone fills none of them early."""
+    table = new_table(entries=8192)
+    outcomes = [publish(table, OLD, key=key) for key in many_keys(6144)]
+    assert set(outcomes) == {FlowOutcome.APPLIED}
+    assert table.occupied == 6144
+    assert all(holders(table, key) == (OLD, None) for key in many_keys(6144))
+
+
+def test_flows_dead_owner_in_the_second_bucket_is_found_too() -> None:
+    """Full to the last place with the flows of a call that then dies: all places can be used again."""
+    table = new_table(entries=64)
+    for key in many_keys(400):
+        publish(table, OLD, key=key)
+    full = table.occupied
+    assert full == 64
+    table.set_incarnation(OLD, 0)
+    reused = [publish(table, NEW, key=key) for key in many_keys(1000)[400:]]
+    assert reused.count(FlowOutcome.REPLACED_DEAD) == full
     assert {flow.owner.origin for flow in table.items()} == {NEW}
 
 

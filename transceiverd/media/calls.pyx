@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from shm.layout cimport record
-from shm.ring cimport ring_has_room, ring_next, ring_release
+from shm.ring cimport ring_has_room, ring_next, ring_pending, ring_release
 from shm.session cimport session_generation
 
 from transceiverd.media.channel cimport (
@@ -40,7 +40,9 @@ from transceiverd.media.timers cimport timer_clear
 
 cdef enum:
     COMMANDS_A_TURN = 64   # packets come first; a burst of set-ups is spread over turns
-    EVENT_ROOM = 512       # bytes: more than the events that one command can lead to at once
+    # Bytes: more than the events that one command can lead to at once (its answer; a BYE and four proven addresses among
+    # the early packets of an install).
+    EVENT_ROOM = 2048
 
 
 cdef void _use_contexts(call *c, const command *wanted) noexcept nogil:
@@ -81,7 +83,6 @@ cdef bint _install(media_thread *m, uint32_t slot, uint16_t generation, const co
     c.session.media.installed = 1
     report_schedule(m, c)
     count(m, INSTALLED, 1)
-    receive_early(m, c)
     return True
 
 
@@ -137,15 +138,23 @@ cdef void _answer(media_thread *m, const record *x, bint done, int accepted, int
 
 
 cdef void _carry_out(media_thread *m, const record *x, const command *wanted) noexcept nogil:
+    cdef bint done
     if x.type == COMMAND_LANES:
         _use_lanes(m, x.slot)
     elif x.type == COMMAND_REMOVE:
         _remove(m, x.slot, x.generation, wanted.bye)
         _answer(m, x, True, EVENT_REMOVED, 0)
     elif x.type == COMMAND_INSTALL:
-        _answer(m, x, _install(m, x.slot, x.generation, wanted), EVENT_INSTALLED, EVENT_INSTALL_REFUSED)
+        done = _install(m, x.slot, x.generation, wanted)
+        _answer(m, x, done, EVENT_INSTALLED, EVENT_INSTALL_REFUSED)
+        if done:
+            receive_early(m, m.calls[x.slot])
     elif x.type == COMMAND_REBUILD:
         _answer(m, x, _rebuild(m, x.slot, x.generation, wanted), EVENT_REBUILT, EVENT_REBUILD_REFUSED)
+
+
+cdef bint calls_waiting(media_thread *m) noexcept nogil:
+    return ring_pending(&m.commands) and ring_has_room(&m.events, EVENT_ROOM)
 
 
 cdef uint32_t calls_serve(media_thread *m) noexcept nogil:

@@ -27,7 +27,7 @@ from shm.layout cimport (
 from shm.ring cimport ring_next, ring_pending, ring_publish, ring_release, ring_take
 from shm.segment cimport segment_beat
 
-from transceiverd.media.calls cimport calls_free, calls_serve
+from transceiverd.media.calls cimport calls_free, calls_serve, calls_waiting
 from transceiverd.media.early cimport early_expire
 from transceiverd.media.outcomes cimport COUNTERS, DOORBELLS, LOST_WAKEUPS, RECEIVED, SLEEPS, TURNS
 from transceiverd.media.receive cimport receive_record
@@ -43,7 +43,7 @@ from transceiverd.media.state cimport (
     lane_end,
     timer_entry,
 )
-from transceiverd.media.timers cimport timer_due, timer_next
+from transceiverd.media.timers cimport timer_due
 
 import os
 
@@ -68,7 +68,9 @@ cdef extern from "<poll.h>" nogil:  # a GNU extension; Python's own header asks 
 cdef enum:
     BATCH_MAX = 256
     REPORTS_A_TURN = 64        # packets come first; at 10,000 calls 2,000 reports a second are due
-    SLEEP_NS_MAX = 20_000_000  # DESIGN: 10-50 ms, so that even a lost wake-up is not heard
+    # 10-50 ms (FACTS 3), so that even a lost wake-up is not heard. Timers do not shorten it: a report may be so late, and
+    # those due meanwhile leave together instead of waking everybody one by one.
+    SLEEP_NS = 20_000_000
 
 cdef struct taken_record:
     record *header
@@ -151,7 +153,7 @@ cdef uint32_t _turn(media_thread *m, uint64_t now) noexcept nogil:
 
 cdef bint _has_work(media_thread *m) noexcept nogil:
     cdef uint32_t i
-    if ring_pending(&m.commands):
+    if calls_waiting(m):
         return True
     for i in range(m.lane_count):
         if ring_pending(&m.lanes[i].incoming):
@@ -173,29 +175,20 @@ cdef void _disarm(media_thread *m) noexcept nogil:
     doorbell_disarm(&m.commands_bell)
 
 
-cdef uint64_t _sleep_time(media_thread *m) noexcept nogil:
-    cdef uint64_t due = timer_next(m), now = _monotonic()
-    if due == 0 or due > now + SLEEP_NS_MAX:
-        return SLEEP_NS_MAX
-    return due - now if due > now else 0
-
-
 cdef void _sleep(media_thread *m, int media_fd) noexcept nogil:
     """Arm, look again, wait. All lanes share one eventfd; commands have their own."""
     cdef pollfd fds[2]
     cdef timespec timeout
-    cdef uint64_t wait
     _arm(m)
     if not _has_work(m):
-        wait = _sleep_time(m)
         timeout.tv_sec = 0
-        timeout.tv_nsec = <long>wait
+        timeout.tv_nsec = SLEEP_NS
         fds[0].fd = m.commands_bell.fd
         fds[1].fd = media_fd
         fds[0].events = fds[1].events = POLLIN
         fds[0].revents = fds[1].revents = 0
         count(m, SLEEPS, 1)
-        if ppoll(fds, 2, &timeout, NULL) == 0 and wait == SLEEP_NS_MAX and _has_work(m):
+        if ppoll(fds, 2, &timeout, NULL) == 0 and _has_work(m):
             count(m, LOST_WAKEUPS, 1)
         if fds[0].revents:
             doorbell_clear(&m.commands_bell)

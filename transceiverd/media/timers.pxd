@@ -9,5 +9,3 @@ cdef void timer_set(media_thread *m, call *c, uint64_t due_ns) noexcept nogil
 cdef void timer_clear(media_thread *m, call *c) noexcept nogil
 # The call whose deadline is the earliest and not after `now`, taken out of the heap; NULL: none is due.
 cdef call *timer_due(media_thread *m, uint64_t now) noexcept nogil
-# Earliest deadline of all; 0: none.
-cdef uint64_t timer_next(media_thread *m) noexcept nogil

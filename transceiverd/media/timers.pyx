@@ -76,7 +76,3 @@ cdef call *timer_due(media_thread *m, uint64_t now) noexcept nogil:
     c = m.calls[m.heap[0].slot]
     timer_clear(m, c)
     return c
-
-
-cdef uint64_t timer_next(media_thread *m) noexcept nogil:
-    return m.heap[0].due_ns if m.heap_size else 0
