@@ -44,8 +44,8 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     worker's death can lose. Default 64; restart."""
 
     receive_buffer_bytes: Annotated[int, Meta(ge=65536, le=1 << 30)] = 4 << 20
-    """Kernel receive buffer of each socket, bytes; what waits there survives a worker. A voice packet takes about 830.
-    Default 4194304, half a second of 10,000 packets/s a worker; restart."""
+    """Kernel receive buffer of each socket, bytes; what waits there survives a worker. The kernel doubles it, and a
+    voice packet takes about 830 of that. Default 4194304, a second of 10,000 packets/s; restart."""
 
     flow_table_entries: Annotated[int, Meta(ge=1024, le=1 << 24)] = 65536
     """Client addresses each worker can know, 128 bytes each; rounded up to a power of two. Every worker knows all

@@ -243,12 +243,12 @@ def _enlarge_receive_buffer(sock: socket.socket, asked: int) -> int:
 
 
 def _warn_small_buffer(asked: int, got: int) -> None:
-    # About 830 bytes of buffer go to one voice packet of 160 bytes (FACTS: 212,992 bytes hold about 256 of them).
+    # One voice packet of 160 bytes takes about 830 of the doubled buffer: 212,992 bytes hold about 256 of them.
     log.warning(
         "receive buffers are %d bytes, not the %d of [relay] receive_buffer_bytes: bursts of more than about %d "
         "packets a worker will be dropped; raise it with: sysctl -w net.core.rmem_max=%d",
         got,
         asked,
-        got // 830,
+        2 * got // 830,
         asked,
     )

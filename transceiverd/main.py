@@ -13,7 +13,7 @@ from pathlib import Path
 from relayd.lock import LockHeld, RuntimeDirectoryRefused
 from relayd.logs import LEVELS, set_up_logging
 from relayd.ufrag_keys import KeyFileError
-from shm.config import ConfigurationError
+from shm.config import DEFAULT_PATH, ConfigurationError
 from transceiverd.settings import Settings, load_settings, runtime_directory
 from transceiverd.signalling.exposure import check_exposure
 from transceiverd.supervisor import Supervisor
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         settings = load_settings(options.config)
-        check_exposure(settings.signalling, settings.operator)
+        check_exposure(settings.signalling, settings.operator, file=str(options.config or DEFAULT_PATH))
     except ConfigurationError as error:
         print(f"transceiverd: {error}", file=sys.stderr)
         return EXIT_USAGE

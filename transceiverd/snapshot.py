@@ -28,9 +28,20 @@ def describe(call: "Call", now: int) -> dict[str, object]:
         "closed_reason": session.close_reason or None,
         "transceiver": call.owner.transceiver,
         "candidates_offered": call.negotiation.candidates_offered,
-        "dtls": {"version": session.version or None, "role": call.negotiation.dtls_role},
+        "dtls": _dtls(call),
         "media": _media(call, now),
         "drops": _drops(call),
+    }
+
+
+def _dtls(call: "Call") -> dict[str, str | None]:
+    """What was agreed; of a failed handshake, what is known of why (a plaintext alert is anybody's word: a hint)."""
+    engine = call.session.dtls
+    return {
+        "version": call.session.version or None,
+        "role": call.negotiation.dtls_role,
+        "alert_hint": engine.alert_hint.name if engine.alert_hint else None,
+        "failure": engine.failure_detail,
     }
 
 

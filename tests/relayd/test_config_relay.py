@@ -8,7 +8,7 @@ import pytest
 from relayd.config import Relay, default_runtime_directory
 from relayd.configuration import load_configuration
 from relayd.main import main
-from shm.config import ConfigurationError, describe
+from shm.config import ConfigurationError, describe, format_reference
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -30,6 +30,11 @@ def test_config_options_are_all_described_with_default_and_restart() -> None:
         assert option in describe(Relay)
     source = Path(__file__).parents[2] / "relayd" / "config.py"
     assert source.read_text().count("restart.") >= len(Relay.__struct_fields__)
+
+
+def test_config_readme_lists_every_option() -> None:
+    readme = Path(__file__).parents[2] / "relayd" / "README.md"
+    assert format_reference({"relay": Relay}).strip() in readme.read_text()
 
 
 def test_config_file_is_read(tmp_path: Path) -> None:

@@ -1,16 +1,16 @@
 # cython: language_level=3
 """Where a call's media comes from and goes to (DESIGN 2.4, FACTS 1).
 
-Control writes `session.addresses` under a seqlock (shm/session_addresses.pxd); the media thread keeps a copy and looks at
-one word a packet to see whether it is still good. It never waits for control: meanwhile the old copy serves.
+Control writes `session.addresses` under a seqlock (shm/session_addresses.pxd); the media thread keeps a copy and looks
+at one word a packet to see whether it is still good. It never waits for control: meanwhile the old copy serves.
 
 An address is proven for media when a fresh SRTP or SRTCP packet came from it (`media.srtp_proven`, ours) or a DTLS
-record did (`dtls_proven`, control's). Sending goes to the nominated one if it is proven, else to where the last authentic
-packet came from, else to the proven one checked last. A check alone earns nothing here.
+record did (`dtls_proven`, control's). Sending goes to the nominated one if it is proven, else to where the last
+authentic packet came from, else to the proven one checked last. A check alone earns nothing here.
 """
 from libc.string cimport memcmp
 
-from shm.layout cimport RINGLINE_FLAG_CONTENDED
+from shm.layout cimport RINGLINE_FLAG_CONTENDED, session_address
 from shm.session_addresses cimport session_addresses_changed, session_read_addresses
 
 from transceiverd.media.channel cimport EVENT_SRTP_PROVEN, send_event
@@ -28,16 +28,28 @@ cdef inline void _refresh(call *c) noexcept nogil:
 
 
 cdef inline bint _is_proven(call *c, int place) noexcept nogil:
-    cdef uint32_t id = c.addresses.addresses[place].id
-    return id != 0 and (c.addresses.addresses[place].dtls_proven or c.session.media.srtp_proven[place] == id)
+    cdef const session_address *address = &c.addresses.addresses[place]
+    return address.id != 0 and (address.dtls_proven or c.session.media.srtp_proven[place] == address.id)
 
 
 cdef inline int _place_of(call *c, const flow_key *key) noexcept nogil:
+    cdef const session_address *address
     cdef int place
     for place in range(ADDRESSES):
-        if c.addresses.addresses[place].id != 0 and memcmp(&c.addresses.addresses[place].key, key, sizeof(flow_key)) == 0:
+        address = &c.addresses.addresses[place]
+        if address.id != 0 and memcmp(&address.key, key, sizeof(flow_key)) == 0:
             return place
     return -1
+
+
+cdef inline const flow_key *_checked_last(call *c) noexcept nogil:
+    """Of the proven addresses; NULL: there is none."""
+    cdef const session_address *best = NULL
+    cdef int place
+    for place in range(ADDRESSES):
+        if _is_proven(c, place) and (best == NULL or c.addresses.addresses[place].checked_ns > best.checked_ns):
+            best = &c.addresses.addresses[place]
+    return &best.key if best != NULL else NULL
 
 
 cdef void prove_address(media_thread *m, call *c, const record *header, uint32_t lane) noexcept nogil:
@@ -61,14 +73,11 @@ cdef void prove_address(media_thread *m, call *c, const record *header, uint32_t
 
 
 cdef const flow_key *send_target(call *c) noexcept nogil:
-    cdef int place, nominated, best = -1
+    cdef int nominated
     _refresh(c)
     nominated = c.addresses.nominated
     if 0 <= nominated < ADDRESSES and _is_proven(c, nominated):
         return &c.addresses.addresses[nominated].key
     if c.latest >= 0 and c.addresses.addresses[c.latest].id == c.latest_id:
         return &c.addresses.addresses[c.latest].key
-    for place in range(ADDRESSES):
-        if _is_proven(c, place) and (best < 0 or c.addresses.addresses[place].checked_ns > c.addresses.addresses[best].checked_ns):
-            best = place
-    return &c.addresses.addresses[best].key if best >= 0 else NULL
+    return _checked_last(c)

@@ -1,9 +1,9 @@
 # cython: language_level=3
 """Installing, removing and rebuilding calls, as control commands through the ring of channel.pyx.
 
-Each command but COMMAND_LANES is answered by one event, and until that event control keeps the contexts alive: INSTALLED
-and REBUILT say that media uses the new ones (and, rebuilt, no longer the old), REMOVED that it uses none and will not
-touch the slot again (DESIGN 2.5), the refusals that it did not take them.
+Each command but COMMAND_LANES is answered by one event, and until that event control keeps the contexts alive:
+INSTALLED and REBUILT say that media uses the new ones (and, rebuilt, no longer the old), REMOVED that it uses none and
+will not touch the slot again (DESIGN 2.5), the refusals that it did not take them.
 
 A rebuild replaces both libsrtp contexts by ones made from `struct session` alone, between two packets. It is refused
 when a stream was taken up since control looked (control then makes them anew), or when the SRTCP index has moved beyond
@@ -40,8 +40,8 @@ from transceiverd.media.timers cimport timer_clear
 
 cdef enum:
     COMMANDS_A_TURN = 64   # packets come first; a burst of set-ups is spread over turns
-    # Bytes: more than the events that one command can lead to at once (its answer; a BYE and four proven addresses among
-    # the early packets of an install).
+    # Bytes: more than the events that one command can lead to at once (its answer; a BYE and four proven addresses
+    # among the early packets of an install).
     EVENT_ROOM = 2048
 
 
@@ -65,7 +65,9 @@ cdef bint _fits(call *c, const command *wanted) noexcept nogil:
 
 cdef bint _install(media_thread *m, uint32_t slot, uint16_t generation, const command *wanted) noexcept nogil:
     cdef call *c
-    if slot >= m.slots or m.calls[slot] != NULL or session_generation(session_of(m, slot)) != generation or m.lane_count == 0:
+    if slot >= m.slots or m.calls[slot] != NULL or m.lane_count == 0:
+        return False
+    if session_generation(session_of(m, slot)) != generation:
         return False
     c = <call *>calloc(1, sizeof(call))
     if c == NULL:

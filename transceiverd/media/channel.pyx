@@ -1,9 +1,10 @@
 # cython: language_level=3
 """The command ring and the event ring between a transceiver's control and media threads (DESIGN 1).
 
-The same rings and doorbells as the lanes' (shm/ring.pxd, shm/doorbell.pxd), in private memory: both threads live and die
-together. Control sends commands and polls events under the GIL; the media thread is the other end without it. Each
-command that was taken is answered by exactly one event (the lane count by none), and the media thread takes none while the event ring has no room.
+The same rings and doorbells as the lanes' (shm/ring.pxd, shm/doorbell.pxd), in private memory: both threads live and
+die together. Control sends commands and polls events under the GIL; the media thread is the other end without it. Each
+command that was taken is answered by exactly one event (the lane count by none), and the media thread takes none while
+the event ring has no room.
 
 The contexts travel by address. Their Python owners are port.py's; what it must keep alive, and how long, stands there.
 """

@@ -1,10 +1,10 @@
 # cython: language_level=3
 """SRTP that came before its keys: at most 8 packets a call for 500 ms (DESIGN 2.5).
 
-A client's first packets can overtake the end of the DTLS handshake, because handshake and media travel in separate rings
-and control is slower than the media thread. They are put aside when their call has passed a check and is not installed
-yet, and handled like any other at install. The number of calls that may do so at once is bounded too (config.py); the
-search through the blocks is linear because only calls in the middle of their set-up come here.
+A client's first packets can overtake the end of the DTLS handshake, because handshake and media travel in separate
+rings and control is slower than the media thread. They are put aside when their call has passed a check and is not
+installed yet, and handled like any other at install. The number of calls that may do so at once is bounded too
+(config.py); the search through the blocks is linear because only calls in the middle of their set-up come here.
 """
 from libc.string cimport memcpy
 

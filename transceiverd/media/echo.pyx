@@ -1,14 +1,14 @@
 # cython: language_level=3
 """The native echo (DESIGN 5): every packet of the client goes back with our SSRC, sequence number and timestamp each
-moved by a constant, so that gaps, order and timing of the client's stream are kept. Marker, payload type and payload stay;
-CSRCs, header extensions and padding are taken off.
+moved by a constant, so that gaps, order and timing of the client's stream are kept. Marker, payload type and payload
+stay; CSRCs, header extensions and padding are taken off.
 
     our index      = client's index + index_offset            (48 bits, RFC 3711 3.3.1: no rollover is ever guessed)
     our timestamp  = client's timestamp + timestamp_offset    (modulo 2^32)
 
 When the client goes on with another SSRC, the offsets are made anew so that nothing jumps: the next index after the
-highest sent, the timestamp advanced by the local time passed. A mapping begins at `echo_floor`; what would fall below it
-is late for an earlier mapping and is dropped, so that no index is ever used twice: within one mapping the client's
+highest sent, the timestamp advanced by the local time passed. A mapping begins at `echo_floor`; what would fall below
+it is late for an earlier mapping and is dropped, so that no index is ever used twice: within one mapping the client's
 indexes are unique (replay window), and mappings do not overlap.
 
 Order of stores: `rtp_index_next` covers the index before libsrtp sees the packet and before the record is committed
@@ -96,7 +96,9 @@ cdef void _map(
     stream.in_use = STREAM_ECHOED
 
 
-cdef void _write_header(uint8_t *packet, const uint8_t *original, uint64_t index, uint32_t timestamp, uint32_t ssrc) noexcept nogil:
+cdef void _write_header(
+    uint8_t *packet, const uint8_t *original, uint64_t index, uint32_t timestamp, uint32_t ssrc
+) noexcept nogil:
     """Our fixed header; `original` may overlap it, and only its marker and payload type are used."""
     packet[1] = original[1]
     packet[0] = 0x80

@@ -68,8 +68,8 @@ cdef extern from "<poll.h>" nogil:  # a GNU extension; Python's own header asks 
 cdef enum:
     BATCH_MAX = 256
     REPORTS_A_TURN = 64        # packets come first; at 10,000 calls 2,000 reports a second are due
-    # 10-50 ms (FACTS 3), so that even a lost wake-up is not heard. Timers do not shorten it: a report may be so late, and
-    # those due meanwhile leave together instead of waking everybody one by one.
+    # 10-50 ms, so that even a lost wake-up is not heard. Timers do not shorten it: a report may be so late, and those
+    # due meanwhile leave together instead of waking everybody one by one.
     SLEEP_NS = 20_000_000
 
 cdef struct taken_record:

@@ -6,7 +6,8 @@ from shm.layout cimport record
 
 from transceiverd.media.state cimport call, media_thread
 
-# Handle one record that came by `lane`, and book its outcome (or keep it: it came before its keys). `header` is our copy.
+# Handle one record that came by `lane`, and book its outcome (or keep it: it came before its keys). `header` is our
+# copy.
 cdef void receive_record(
     media_thread *m, const record *header, const uint8_t *payload, uint32_t size, uint32_t lane
 ) noexcept nogil

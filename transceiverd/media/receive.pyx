@@ -1,9 +1,10 @@
 # cython: language_level=3
 """A record from a media ring, from taking it up to its one outcome.
 
-The packet is copied into private memory first: the ring belongs to the worker's process as well, and what libsrtp parses
-must not change under it. Then, in this order (RFC 3711 3.3, RFC 7714 8): index from the struct, replay window, libsrtp's
-tag, and only then any effect: window, address proven, statistics, echo. What does not authenticate changes one counter.
+The packet is copied into private memory first: the ring belongs to the worker's process as well, and what libsrtp
+parses must not change under it. Then, in this order (RFC 3711 3.3, RFC 7714 8): index from the struct, replay window,
+libsrtp's tag, and only then any effect: window, address proven, statistics, echo. What does not authenticate changes
+one counter.
 
 Structure and index checks are ours before libsrtp sees a packet; libsrtp is told the rollover counter (srtp.pyx).
 """
@@ -46,7 +47,7 @@ from transceiverd.media.srtp cimport (
     SRTP_REPLAY_OLD,
     srtp,
 )
-from transceiverd.media.state cimport PACKET_MAX, count, early_call
+from transceiverd.media.state cimport PACKET_MAX, count, early_call, early_packet
 from transceiverd.media.streams cimport stream_count, stream_find, stream_has_room, stream_jitter, stream_take
 
 
@@ -167,11 +168,11 @@ cdef void receive_record(
 
 cdef void receive_early(media_thread *m, call *c) noexcept nogil:
     cdef early_call *block = early_find(m, c.slot, c.generation)
+    cdef early_packet *kept
     cdef int place
     if block == NULL:
         return
     for place in range(block.count):
-        receive_record(
-            m, &block.packets[place].header, block.packets[place].data, block.packets[place].size, block.packets[place].lane
-        )
+        kept = &block.packets[place]
+        receive_record(m, &kept.header, kept.data, kept.size, kept.lane)
     early_free(m, block)

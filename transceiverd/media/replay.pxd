@@ -1,8 +1,9 @@
 # cython: language_level=3
 """Packet indexes and replay windows (RFC 3711 sections 3.3.1 and 3.3.2), inlined where they are cimported.
 
-The words live in `struct session` (shm/layout.h) and are authoritative; libsrtp's own are a cache behind them. `highest`
-is the highest authenticated index + 1, 0 for none; bit j of the 128-bit window says that index highest - 1 - j was seen.
+The words live in `struct session` (shm/layout.h) and are authoritative; libsrtp's own are a cache behind them.
+`highest` is the highest authenticated index + 1, 0 for none; bit j of the 128-bit window says that index highest - 1 -
+j was seen.
 """
 from libc.stdint cimport uint16_t, uint64_t
 

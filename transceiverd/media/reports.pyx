@@ -1,12 +1,12 @@
 # cython: language_level=3
 """RTCP: what the client reports, and what we report (RFC 3550 section 6).
 
-In: SR (for LSR), report blocks about our SSRC (loss, jitter, round trip, 6.4.1), BYE. A BYE is an event and nothing else:
-only the association itself can end a call (FACTS 1). Nothing is ever echoed.
+In: SR (for LSR), report blocks about our SSRC (loss, jitter, round trip, 6.4.1), BYE. A BYE is an event and nothing
+else: only the association itself can end a call (FACTS 1). Nothing is ever echoed.
 
-Out: SR while we send, else RR, each with a report block for every client stream heard since the last report, and SDES with
-our CNAME; BYE behind it when a call is removed. RFC 3550 6.3 is simplified: a call has two members and RTCP takes a
-few bytes a second, so the interval is the fixed minimum of 5 s times a random factor of 0.5 to 1.5, without
+Out: SR while we send, else RR, each with a report block for every client stream heard since the last report, and SDES
+with our CNAME; BYE behind it when a call is removed. RFC 3550 6.3 is simplified: a call has two members and RTCP takes
+a few bytes a second, so the interval is the fixed minimum of 5 s times a random factor of 0.5 to 1.5, without
 reconsideration and without scaling by members and bandwidth. The first SR follows the first packet within a second
 (echo.pyx), so that a client can relate our timestamps to time early.
 """
@@ -57,7 +57,7 @@ cdef enum:
     REPORT_SIZE_MAX = 28 + 8 * 24 + 20 + 8 + 16 + 4
 
 
-# ------------------------------------------------------------------------------------------------------------------- time
+# ----------------------------------------------------------------------------------------------------------------- time
 
 
 cdef inline uint64_t _ntp(media_thread *m, uint64_t now) noexcept nogil:
@@ -70,7 +70,7 @@ cdef inline uint32_t _middle(uint64_t ntp) noexcept nogil:
     return <uint32_t>(ntp >> 16)
 
 
-# --------------------------------------------------------------------------------------------------------------------- in
+# ------------------------------------------------------------------------------------------------------------------- in
 
 
 cdef void _read_block(media_thread *m, session_media *media, const uint8_t *block) noexcept nogil:
@@ -126,7 +126,7 @@ cdef int reports_read(media_thread *m, call *c, uint32_t size) noexcept nogil:
     return RTCP_PROCESSED
 
 
-# -------------------------------------------------------------------------------------------------------------------- out
+# ------------------------------------------------------------------------------------------------------------------ out
 
 
 cdef inline uint32_t _put(uint8_t *packet, uint32_t at, uint32_t value) noexcept nogil:
@@ -174,7 +174,7 @@ cdef uint32_t _put_blocks(media_thread *m, session *s, uint8_t *packet, uint32_t
 
 
 cdef uint32_t _put_sender(media_thread *m, session *s, uint8_t *packet) noexcept nogil:
-    """Sender information behind a place for the header (6.4.1); RTP time goes on with local time since the last packet."""
+    """Sender information behind a place for the header (6.4.1); RTP time goes on with local time after the last packet."""
     cdef session_media *media = &s.media
     cdef uint64_t ntp = _ntp(m, m.now)
     cdef uint32_t at = _put(packet, 4, s.local_ssrc)

@@ -1,14 +1,15 @@
 # cython: language_level=3
 """SRTP and SRTCP (RFC 3711, RFC 7714) by the libsrtp 2.7 that pylibsrtp carries, called natively (FACTS 3).
 
-Owns: the function pointers (`srtp`, taken once from pylibsrtp's own shared object, so that both work on the same library
-state), and `SrtpContext`, one direction of one call. The control thread makes and destroys contexts, the media thread
-uses them through `SrtpContext.context`; never both at once (port.py).
+Owns: the function pointers (`srtp`, taken once from pylibsrtp's own shared object, so that both work on the same
+library state), and `SrtpContext`, one direction of one call. The control thread makes and destroys contexts, the media
+thread uses them through `SrtpContext.context`; never both at once (port.py).
 
-A context is a cache of `struct session`: all that decides over indexes stands there. libsrtp is *told* the rollover counter
-of every packet (`srtp_set_stream_roc`) instead of guessing it, so a rebuilt context goes on exactly where the struct is. Only
-the SRTCP index cannot be set; it is brought forward by protecting empty packets whose bytes are wiped and never leave
-(`advance`): 0.3-0.6 microseconds each, one for every report sent so far, so 0.5 ms for an hour-long call.
+A context is a cache of `struct session`: all that decides over indexes stands there. libsrtp is *told* the rollover
+counter of every packet (`srtp_set_stream_roc`) instead of guessing it, so a rebuilt context goes on exactly where the
+struct is. Only the SRTCP index cannot be set; it is brought forward by protecting empty packets whose bytes are wiped
+and never leave (`advance`): 0.3-0.6 microseconds each, one for every report sent so far, so 0.5 ms for an hour-long
+call.
 
 Left out: MKI, header extension encryption, more than one master key.
 """
@@ -54,9 +55,9 @@ cdef int tag_size(uint16_t profile) noexcept nogil:
 cdef class SrtpContext:
     """One direction of a call's SRTP and SRTCP.
 
-    `ssrc`: ours, for the sending direction; None: receive whatever the client's SSRCs are. `streams`: client SSRCs that
-    need a stream of their own because their rollover counter is not 0 any more (after a rebuild). Raises ValueError for an
-    unknown profile or a key that is not as long as it must be.
+    `ssrc`: ours, for the sending direction; None: receive whatever the client's SSRCs are. `streams`: client SSRCs
+    that need a stream of their own because their rollover counter may not be 0 any more (after a rebuild). Raises
+    ValueError for an unknown profile or a key that is not as long as it must be.
     """
 
     def __init__(self, profile, key, salt, ssrc=None, streams=()):

@@ -1,8 +1,9 @@
 # cython: language_level=3
 """The media thread's private memory: what is not in the session segment and need not outlive the process.
 
-`media_thread` is passed to every leaf of this folder; `call` exists once for each installed slot and is made and freed by
-the media thread alone. Anything that decides over indexes, mapping or statistics stands in `struct session` instead.
+`media_thread` is passed to every leaf of this folder; `call` exists once for each installed slot and is made and freed
+by the media thread alone. Anything that decides over indexes, mapping or statistics stands in `struct session`
+instead.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 

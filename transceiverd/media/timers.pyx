@@ -1,8 +1,8 @@
 # cython: language_level=3
 """When each call's next RTCP report is due.
 
-A binary heap with a place for every slot, so that setting, clearing and taking the earliest cost O(log n) and a turn with
-nothing due costs one comparison, at 10 calls as at 10,000. Used by the media thread alone; no clock in here.
+A binary heap with a place for every slot, so that setting, clearing and taking the earliest cost O(log n) and a turn
+with nothing due costs one comparison, at 10 calls as at 10,000. Used by the media thread alone; no clock in here.
 """
 from libc.stdint cimport int32_t
 

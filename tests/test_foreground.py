@@ -1,0 +1,100 @@
+"""`relayctl run`, what `make run` calls: starts, says where, serves a call, and leaves nothing behind."""
+
+import asyncio
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.aiortc_caller import Caller
+from tests.daemons import free_port
+
+COMMAND = (sys.executable, "-m", "relayd.relayctl", "run", "--workers", "1", "--transceivers", "1")
+
+
+@contextlib.contextmanager
+def _running(directory: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """The command with its own place for temporary files; and the lines it printed until it was ready."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(directory), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    lines: list[str] = []
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "press Call" in line:
+                break
+        assert process.poll() is None, "".join(lines)
+        yield process, lines
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=20)
+        lines.append(rest)
+
+
+def test_foreground_takes_free_ports_says_so_serves_a_call_and_leaves_nothing(tmp_path: Path) -> None:
+    async def call(url: str) -> None:
+        caller = Caller(url)
+        await caller.call()
+        await caller.await_connected()
+        deadline = time.monotonic() + 10
+        while abs(caller.loudest() - 440) > 5:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        await caller.close()
+
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+    ):
+        udp.bind(("0.0.0.0", 0))
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen(1)
+        taken_udp, taken_tcp = udp.getsockname()[1], tcp.getsockname()[1]
+        ports = ("--udp-port", str(taken_udp), "--http-port", str(taken_tcp))
+        with _running(tmp_path, *ports) as (process, lines):
+            text = "".join(lines)
+            url = re.search(r"Open (http://127\.0\.0\.1:\d+/)", text)
+            assert url is not None
+            assert f"port {taken_tcp} is taken" in text
+            assert f"{taken_udp}" in text
+            asyncio.run(call(url[1] + "v1/realtime/calls"))
+    assert process.returncode == 0, "".join(lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.system
+def test_foreground_lan_serves_https_with_a_token_and_a_qr_code(tmp_path: Path) -> None:
+    ports = ("--udp-port", str(free_port(socket.SOCK_DGRAM)), "--http-port", str(free_port(socket.SOCK_STREAM)))
+    with _running(tmp_path, "--lan", *ports) as (process, lines):
+        token = re.search(r"#token=(\S+)", "".join(lines))
+        assert token is not None
+        url = re.search(r"Open (http://127\.0\.0\.1:\d+/)", "".join(lines))
+        assert url is not None
+        refused = subprocess.run(
+            ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "-H", "Content-Type: application/sdp",
+             "-d", "v=0", url[1] + "v1/realtime/calls"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert refused.stdout == "401"
+    assert process.returncode == 0
+    assert "https://" in "".join(lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_foreground_temporary_directory_is_ours_alone(tmp_path: Path) -> None:
+    assert Path(tempfile.gettempdir()).exists()
+    with _running(tmp_path, "--udp-port", str(free_port(socket.SOCK_DGRAM)),
+                  "--http-port", str(free_port(socket.SOCK_STREAM))):  # fmt: skip
+        (directory,) = tmp_path.iterdir()
+        assert directory.stat().st_mode & 0o077 == 0
