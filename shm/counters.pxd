@@ -1,9 +1,9 @@
 # cython: language_level=3
 """Counters that outlive their writer and are read from outside: one segment and one writing thread each (DESIGN 2.9).
 
-Hot code adds by index; names stand in the segment, so that any release's reader can print them. An addition is a load and
-a store, no locked instruction, because there is one writer; a reader sees each value whole, and several values as of
-slightly different moments.
+Hot code adds by index; names stand in the segment, so that any release's reader can print them. An addition is a load
+and a store, no locked instruction, because there is one writer; a reader sees each value whole, and several values as
+of slightly different moments.
 """
 from libc.stdint cimport uint64_t
 

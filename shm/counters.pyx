@@ -1,8 +1,9 @@
 # cython: language_level=3
 """Making, naming and reading counters; counters.pxd says what they are for. DESIGN 2.9.
 
-Called by the supervisors (make, hand over, read after a death), by every process that counts, and by status and metrics.
-Heartbeat and incarnation are the segment's: `counters.segment.beat(now)`. Left out: gauges with a history, histograms.
+Called by the supervisors (make, hand over, read after a death), by every process that counts, and by status and
+metrics. Heartbeat and incarnation are the segment's: `counters.segment.beat(now)`. Left out: gauges with a history,
+histograms.
 """
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
@@ -30,7 +31,8 @@ cdef class Counters:
 
     @staticmethod
     def create(names, index=0, incarnation=0, *, peer_index=0):
-        """Counters with these names, all 0. Raises ValueError for a name that is too long, not ASCII, or given twice."""
+        """Counters with these names, all 0. Raises ValueError for a name that is too long, not ASCII, or given
+        twice."""
         encoded = [_encode(name) for name in names]
         if len(set(encoded)) != len(encoded):
             raise ValueError("a counter's name is given twice")

@@ -1,9 +1,10 @@
 # cython: language_level=3
 """Where the entry of a key is: SipHash-1-3 of its 48 bytes, then two candidate buckets. Called by flows.pyx only.
 
-Strangers choose the keys, so the hash has a random key of its own and they cannot make buckets overflow; they never see a
-hash, so 1 and 3 rounds are enough. Two candidates and "the emptier one" keep buckets even: with a single one of 8 entries 1
-in 20 new flows would be refused at half load, with two none in a million. An entry never moves between them.
+Strangers choose the keys, so the hash has a random key of its own and they cannot make buckets overflow; they never
+see a hash, so 1 and 3 rounds are enough. Two candidates and "the emptier one" keep buckets even: with a single one of
+8 entries 1 in 20 new flows would be refused at half load, with two none in a million. An entry never moves between
+them.
 """
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp

@@ -7,13 +7,15 @@ that the functions here keep, and that `recover` in flows.pyx relies on:
  A. `valid` is 0 while any word of key, hash or owner is being written: an entry is absent or whole.
  B. A contender is written between `contender.state = 0` and `contender.state = its state`, which is one word with its
     slot, generation and transceiver: a contender is absent or whole, and its owner stands all the time.
- C. An absent entry has no contender, with one exception: a promotion that was interrupted (contender -> owner). Then the
+ C. An absent entry has no contender, with one exception: a promotion that was interrupted (contender -> owner). Then
+    the
     key and the contender are whole, and the successor finishes it.
- D. A change of owner or of contender gives `valid` a new flow generation before its words change, which is what a reader
+ D. A change of owner or of contender gives `valid` a new flow generation before its words change, which is what a
+    reader
     in another process checks (a seqlock whose sequence is the generation). Raising a state is one word and does not.
 
-Why a kill sees the stores in the order written: they are atomic (the compiler keeps those of one function in order where
-a release or a fence stands between them), and a killed thread has executed a prefix of its instructions.
+Why a kill sees the stores in the order written: they are atomic (the compiler keeps those of one function in order
+where a release or a fence stands between them), and a killed thread has executed a prefix of its instructions.
 """
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
@@ -135,7 +137,8 @@ cdef inline void raise_state(flow_owner *place, uint64_t state) noexcept nogil:
 
 
 cdef inline void set_contender(flow_table *table, flow_entry *entry, const claim *made) noexcept nogil:
-    """Killed before the tag: the entry has no contender. The owner is untouched and the entry stays valid throughout."""
+    """Killed before the tag: the entry has no contender. The owner is untouched and the entry stays valid
+    throughout."""
     drop_contender(entry)
     show(table, entry)  # a new generation first (invariant D) ...
     fence_release()     # ... PARTNER: the fence in `snapshot`
@@ -152,9 +155,9 @@ cdef inline void replace_owner(flow_table *table, flow_entry *entry, const claim
 
 
 cdef inline void promote(flow_table *table, flow_entry *entry) noexcept nogil:
-    """The contender becomes owner. It must not be lost when we die half way, because nobody will publish it again before
-    its next check: so it stays in its place until the entry is valid with it as owner, and `recover` goes on from
-    wherever we stopped (invariant C). Running it again from the start is the recovery."""
+    """The contender becomes owner. It must not be lost when we die half way, because nobody will publish it again
+    before its next check: so it stays in its place until the entry is valid with it as owner, and `recover` goes on
+    from wherever we stopped (invariant C). Running it again from the start is the recovery."""
     cdef claim made = claim_of(&entry.contender)
     hide(entry)
     write_claim(&entry.owner, &made)

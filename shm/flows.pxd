@@ -2,10 +2,10 @@
 """The flow table (DESIGN 2.3, 2.4): which call an address belongs to, as worker k knows it.
 
 Operations: look up a flow by its key; publish (create, refresh, contend, replace); withdraw. Goals: one writer without
-a lock; a look-up touches at most two buckets; a writer killed between any two stores leaves every entry absent or whole.
-Plan: fixed buckets of RINGLINE_FLOW_BUCKET entries, two candidates for each key by SipHash-1-3 under a random key, a new
-flow goes into the emptier one; no relocation, so that an entry's address and index never change while it lives; `valid`
-last. README.md argues each store.
+a lock; a look-up touches at most two buckets; a writer killed between any two stores leaves every entry absent or
+whole. Plan: fixed buckets of RINGLINE_FLOW_BUCKET entries, two candidates for each key by SipHash-1-3 under a random
+key, a new flow goes into the emptier one; no relocation, so that an entry's address and index never change while it
+lives; `valid` last. README.md argues each store.
 
 Called by relay worker k (the writer) and, read only, by status. All functions here run without the GIL, never allocate.
 """
@@ -58,8 +58,8 @@ cdef struct flow_table:
     uint64_t mask        # buckets - 1
 
 
-# Opens the table in a mapped segment of `size` bytes. `writer` (the worker, before its first packet) also repairs what a
-# predecessor left half done and counts the entries in use. Returns 0, or -1 when the header makes no sense.
+# Opens the table in a mapped segment of `size` bytes. `writer` (the worker, before its first packet) also repairs what
+# a predecessor left half done and counts the entries in use. Returns 0, or -1 when the header makes no sense.
 cdef int flow_table_open(flow_table *table, char *base, uint64_t size, bint writer) noexcept nogil
 
 # SipHash-1-3 of the 48 bytes of `key`.
@@ -68,8 +68,8 @@ cdef uint64_t flow_hash(const uint64_t *hash_key, const flow_key *key) noexcept 
 # The entry of this key, or NULL. Its owner may be dead: ask flow_route or flow_owner_live.
 cdef flow_entry *flow_lookup(flow_table *table, const flow_key *key) noexcept nogil
 
-# flow_recipient mask. `current_incarnations[t]` is transceiver t's incarnation, 0 when none is attached; the pointer NULL
-# means that every owner counts as alive (status, tests).
+# flow_recipient mask. `current_incarnations[t]` is transceiver t's incarnation, 0 when none is attached; the pointer
+# NULL means that every owner counts as alive (status, tests).
 cdef int flow_route(const flow_entry *entry, uint64_t now, const uint64_t *current_incarnations) noexcept nogil
 
 cdef bint flow_owner_live(const flow_owner *owner, const uint64_t *current_incarnations) noexcept nogil
@@ -78,8 +78,8 @@ cdef bint flow_owner_live(const flow_owner *owner, const uint64_t *current_incar
 cdef flow_outcome flow_publish(flow_table *table, const record *published, uint8_t transceiver, uint64_t now,
                                const uint64_t *current_incarnations) noexcept nogil
 
-# Withdraws the record's call from the flow if it is owner or contender there, by origin and incarnation. A contender of a
-# withdrawn owner becomes owner at once. Returns whether anything changed. Applying twice is harmless.
+# Withdraws the record's call from the flow if it is owner or contender there, by origin and incarnation. A contender
+# of a withdrawn owner becomes owner at once. Returns whether anything changed. Applying twice is harmless.
 cdef bint flow_withdraw(flow_table *table, const record *withdrawn) noexcept nogil
 
 cdef inline bint flow_took_effect(flow_outcome outcome) noexcept nogil:

@@ -90,9 +90,9 @@ cdef int flow_route(const flow_entry *entry, uint64_t now, const uint64_t *curre
 # ---------------------------------------------------------------------------------------------- publish and withdraw
 
 cdef void settle(flow_table *table, flow_entry *entry, uint64_t now, const uint64_t *current_incarnations) noexcept nogil:
-    """Applies what time and deaths have done to an entry: a contender that died or had its 10 s goes; the contender of a
-    dead owner becomes owner, whatever its age: it has nobody left to prove itself against. After this, an owner that is
-    dead has no contender."""
+    """Applies what time and deaths have done to an entry: a contender that died or had its 10 s goes; the contender of
+    a dead owner becomes owner, whatever its age: it has nobody left to prove itself against. After this, an owner that
+    is dead has no contender."""
     cdef claim held = claim_of(&entry.contender)
     if tag_state(held.tag) == 0:
         return
@@ -107,9 +107,9 @@ cdef void settle(flow_table *table, flow_entry *entry, uint64_t now, const uint6
 cdef inline bint is_news(const record *published, uint8_t known_state) noexcept nogil:
     """Whether the record says that a packet authenticated *since* the address is in dispute.
 
-    "The call that authenticates one wins" (DESIGN 2.4) must not be decided by an old proof that is only repeated, in the
-    record of a check or when everything is published again. So a proof counts when the transceiver says that the packet
-    came with RINGLINE_FLAG_CONTENDED, or when this table knew the call as only checked so far.
+    "The call that authenticates one wins" (DESIGN 2.4) must not be decided by an old proof that is only repeated, in
+    the record of a check or when everything is published again. So a proof counts when the transceiver says that the
+    packet came with RINGLINE_FLAG_CONTENDED, or when this table knew the call as only checked so far.
     """
     if published.address_state != RINGLINE_ADDRESS_PROVEN:
         return False

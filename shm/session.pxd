@@ -1,8 +1,8 @@
 # cython: language_level=3
 """The session segment of one transceiver: a slot for each call, with its struct and two blobs (DESIGN 2.5, 2.13).
 
-`struct session` in layout.h lists every field and its one writing thread. The control thread makes, fills and frees slots
-through SessionSegment and SessionRecord; the media thread takes `session_at` and works on the struct.
+`struct session` in layout.h lists every field and its one writing thread. The control thread makes, fills and frees
+slots through SessionSegment and SessionRecord; the media thread takes `session_at` and works on the struct.
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 

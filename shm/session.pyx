@@ -2,7 +2,8 @@
 """Slots and records of a session segment; session.pxd says what they are for. DESIGN 2.2, 2.5, 2.13.
 
 Called by a transceiver's control thread (its only writer), by its supervisor (create), by status (attach as a reader).
-Every store that gives a slot out, frees it or writes its blob stands in session_slot.pxd. Left out: what the blob holds, and when a call may be freed.
+Every store that gives a slot out, frees it or writes its blob stands in session_slot.pxd. Left out: what the blob
+holds, and when a call may be freed.
 """
 cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -141,8 +142,8 @@ cdef class SessionSegment:
         return slot
 
     def free(self, slot, now=None):
-        """Wipes the call and puts its slot behind all that were freed before. Media must have acknowledged (DESIGN 2.5).
-        `now` is remembered as the time of freeing, by which a successor finds the order."""
+        """Wipes the call and puts its slot behind all that were freed before. Media must have acknowledged (DESIGN
+        2.5). `now` is remembered as the time of freeing, by which a successor finds the order."""
         free = self._writer()
         cdef session *call = self._call(slot)
         if session_state(call) == RINGLINE_SESSION_FREE:

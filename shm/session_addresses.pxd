@@ -19,8 +19,8 @@ cdef struct session_addresses:
     session_address addresses[4]
 
 
-# Copies the addresses as they were at one moment. False when the writer was in the middle of a change at each try (about
-# two microseconds in all): `copied` is then as it was, and the caller goes on with it.
+# Copies the addresses as they were at one moment. False when the writer was in the middle of a change at each try
+# (about two microseconds in all): `copied` is then as it was, and the caller goes on with it.
 cdef bint session_read_addresses(const session *call, session_addresses *copied) noexcept nogil
 
 # What a new writer does after its predecessor died, at the latest before its own first change.

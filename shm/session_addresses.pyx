@@ -1,12 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The writer's and the reader's side of a call's addresses; session_addresses.pxd says what they are for. DESIGN 2.4, 2.5.
+"""The writer's and the reader's side of a call's addresses; session_addresses.pxd says what they are for. DESIGN 2.4,
+2.5.
 
-Called by the control thread (SessionAddresses), the media thread (session_read_addresses) and by recovery. Left out: which
-address may be added or evicted, and what may be sent to it: that is ICE's.
+Called by the control thread (SessionAddresses), the media thread (session_read_addresses) and by recovery. Left out:
+which address may be added or evicted, and what may be sent to it: that is ICE's.
 
-The seqlock (Boehm 2012): the writer makes `address_sequence` odd, fences, changes words, makes it even again (release).
-A reader takes the sequence (acquire), copies, fences, and looks again. `checked_ns` and the byte counts are single words
-that media does not act on, and are stored outside of it.
+The seqlock (Boehm 2012): the writer makes `address_sequence` odd, fences, changes words, makes it even again
+(release). A reader takes the sequence (acquire), copies, fences, and looks again. `checked_ns` and the byte counts are
+single words that media does not act on, and are stored outside of it.
 """
 cimport cython
 from libc.stdint cimport int32_t, uint32_t, uint64_t
@@ -27,13 +28,15 @@ from shm.atomics cimport (
 from shm.layout cimport RINGLINE_ADDRESSES, session, session_address
 
 cdef enum:
-    # Tries of a reader. A change takes the writer well under a microsecond, so that more means that it sleeps or is dead.
+    # Tries of a reader. A change takes the writer well under a microsecond, so that more means that it sleeps or is
+    # dead.
     READ_TRIES = 64
     # Words of a session_address that are copied: all but the reserved two at its end.
     ADDRESS_WORDS = 10
     NO_PLACE = -1
 
-# session_address.id, .dtls_proven and .nominated share one aligned word, so that "an address with these marks" is one store.
+# session_address.id, .dtls_proven and .nominated share one aligned word, so that "an address with these marks" is one
+# store.
 cdef enum:
     PROVEN_SHIFT = 32
     NOMINATED_SHIFT = 40
@@ -130,8 +133,8 @@ cdef void mark_nominated(session *call, int place) noexcept nogil:
 
 
 cdef void session_recover_addresses(session *call) noexcept nogil:
-    """Each place is empty or whole already; what spans places is made to agree, and the sequence even. Dying in here and
-    doing it again is harmless."""
+    """Each place is empty or whole already; what spans places is made to agree, and the sequence even. Dying in here
+    and doing it again is harmless."""
     cdef int place = <int>call.nominated
     if not load_relaxed_u64(&call.address_sequence) & 1:
         return

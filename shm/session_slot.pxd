@@ -1,8 +1,9 @@
 # cython: language_level=3
-"""Giving a session slot out, taking it back, and its double-buffered blob: every store of it. Called by session.pyx only.
+"""Giving a session slot out, taking it back, and its double-buffered blob: every store of it. Called by session.pyx
+only.
 
-A slot is FREE until the one store of its tag that gives it out, and in use until the one that frees it; a blob counts from
-the one store of `blob_current`. README.md argues each death.
+A slot is FREE until the one store of its tag that gives it out, and in use until the one that frees it; a blob counts
+from the one store of `blob_current`. README.md argues each death.
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset

@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""DTLS record state, SRTP keys and media state of one call; session_state.pxd says what the views are. DESIGN 2.5, 2.13.
+"""DTLS record state, SRTP keys and media state of one call; session_state.pxd says what the views are. DESIGN 2.5,
+2.13.
 
-Called by the DTLS engine's record layer, by the session that installs keys, and by status. Each attribute is stored with
-one atomic store as soon as it is assigned; what must not be seen apart is a method of its own (`install`, `advance_read`).
-Left out: SRTP and RTP state, which the media thread writes natively.
+Called by the DTLS engine's record layer, by the session that installs keys, and by status. Each attribute is stored
+with one atomic store as soon as it is assigned; what must not be seen apart is a method of its own (`install`,
+`advance_read`). Left out: SRTP and RTP state, which the media thread writes natively.
 """
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -179,8 +180,8 @@ cdef class DtlsState:
         store_relaxed_u64(&self.state.read_window, value)
 
     def advance_read(self, uint64_t highest, uint64_t window):
-        """Both words of the replay window so that a death in between can only make it stricter: until the last store the
-        window says that everything was seen."""
+        """Both words of the replay window so that a death in between can only make it stricter: until the last store
+        the window says that everything was seen."""
         if highest != self.state.read_highest:
             store_release_u64(&self.state.read_window, 0xffffffffffffffffULL)
             store_release_u64(&self.state.read_highest, highest)
@@ -317,8 +318,8 @@ STREAM_FIELDS = layout.STRUCTS["session_stream"].fields
 @cython.final
 @cython.no_gc
 cdef class MediaView:
-    """What the media thread writes, by the names of layout.h; read only. Each word is read whole, several are not of one
-    moment. Arrays come as tuples."""
+    """What the media thread writes, by the names of layout.h; read only. Each word is read whole, several are not of
+    one moment. Arrays come as tuples."""
 
     def __init__(self):
         raise TypeError("made by SessionRecord.media and .streams")

@@ -174,7 +174,7 @@ cdef uint32_t _put_blocks(media_thread *m, session *s, uint8_t *packet, uint32_t
 
 
 cdef uint32_t _put_sender(media_thread *m, session *s, uint8_t *packet) noexcept nogil:
-    """Sender information behind a place for the header (6.4.1); RTP time goes on with local time after the last packet."""
+    """Sender information behind a place for the header (6.4.1); RTP time goes on with local time."""
     cdef session_media *media = &s.media
     cdef uint64_t ntp = _ntp(m, m.now)
     cdef uint32_t at = _put(packet, 4, s.local_ssrc)
