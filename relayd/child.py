@@ -17,9 +17,9 @@ from typing import NoReturn
 
 from relayd.child_messages import AttachLane, DetachLane, KeysLoaded, Leave, LoadKeys, encode, receive_from_supervisor
 from relayd.holding import Holding
-from relayd.process import close_descriptors_except, die_with_parent, name_process, pin_to_cpu
 from relayd.ufrag_keys import KeyFileError, UfragKeys
 from relayd.worker import Worker
+from shm.daemon.process import close_descriptors_except, die_with_parent, name_process, pin_to_cpu
 from shm.lane import Lane
 
 # sysexits(3): internal software error. Any other end than by Leave or a signal.

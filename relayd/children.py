@@ -21,11 +21,11 @@ from relayd.child import FORK_BLOCKED_SIGNALS, Birth, run_worker
 from relayd.child_messages import KeysLoaded, Leave, ToWorker, encode, receive_from_worker
 from relayd.config import Relay
 from relayd.holding import Holding
-from relayd.loop import READ, EventLoop, Timer
-from relayd.outbox import Outbox, PeerTooSlow
-from relayd.restarts import FIRST_DELAY_NS, RestartBackoff
 from relayd.stall import StallWatch
 from relayd.ufrag_keys import UfragKeys
+from shm.daemon.loop import READ, EventLoop, Timer
+from shm.daemon.outbox import Outbox, PeerTooSlow
+from shm.daemon.restarts import FIRST_DELAY_NS, RestartBackoff
 
 log = logging.getLogger("supervisor")
 

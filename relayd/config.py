@@ -1,13 +1,11 @@
 """The `[relay]` section of the configuration file, and the impossible combinations in it.
 
-Read by main.py through shm/config.py, which checks types and bounds and names file, key, what was found and what is
+Read by main.py through shm/daemon, which checks types and bounds and names file, key, what was found and what is
 allowed. Every option is read at the start only; a change needs a restart of relayd, which no call notices for longer
 than its transceiver needs to attach again.
 """
 
 import ipaddress
-import os
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -87,12 +85,3 @@ def _is_address(text: str, version: int) -> bool:
         return ipaddress.ip_address(text).version == version
     except ValueError:
         return False
-
-
-def default_runtime_directory() -> Path:
-    """/run/ringline for root; else the user's own runtime directory, so that a checkout runs without any set-up."""
-    uid = os.geteuid()
-    if uid == 0:
-        return Path("/run/ringline")
-    user_directory = os.environ.get("XDG_RUNTIME_DIR", "")
-    return Path(user_directory) / "ringline" if user_directory else Path(f"/tmp/ringline-{uid}")

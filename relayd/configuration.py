@@ -1,14 +1,15 @@
 """Everything relayd and relayctl take from the configuration file, put together and checked.
 
-Called by main.py and relayctl.py. The sections of other daemons pass unread (shm/config.py knows their names).
+Called by main.py and relayctl.py. The sections of other daemons pass unread (shm/daemon knows their names).
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from relayd.config import Relay, default_runtime_directory
-from shm.common import Ringline
-from shm.config import load
+from relayd.config import Relay
+from shm.daemon.common import Ringline
+from shm.daemon.common import runtime_directory as configured_directory
+from shm.daemon.config import load
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,7 @@ def load_configuration(path: Path | None, runtime_directory: Path | None = None)
     common: Ringline = sections["ringline"]
     return Configuration(
         relay=sections["relay"],
-        runtime_directory=runtime_directory or _runtime_directory(common),
+        runtime_directory=runtime_directory or configured_directory(common),
         machine=common.machine,
         log_level=common.log_level,
     )
-
-
-def _runtime_directory(common: Ringline) -> Path:
-    """The default is for a service; without root it cannot be made, and the user's own takes its place."""
-    if common.runtime_directory == Ringline().runtime_directory:
-        return default_runtime_directory()
-    return Path(common.runtime_directory)

@@ -18,10 +18,10 @@ import msgspec
 
 from relayd.attachments import Attachments, OfferRefused
 from relayd.key_confirmation import KeyConfirmation
-from relayd.loop import EventLoop
-from relayd.outbox import Outbox, PeerTooSlow
 from relayd.quiet_log import QuietLog
 from shm import attach
+from shm.daemon.loop import EventLoop
+from shm.daemon.outbox import Outbox, PeerTooSlow
 from shm.errors import LayoutRefused
 
 log = logging.getLogger("supervisor")

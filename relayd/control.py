@@ -17,9 +17,9 @@ from relayd.admission import Admission
 from relayd.attachments import Attachments
 from relayd.connection import Connection, refusal
 from relayd.key_confirmation import KeyConfirmation
-from relayd.loop import READ, EventLoop, Timer
 from relayd.quiet_log import QuietLog
 from shm import attach
+from shm.daemon.loop import READ, EventLoop, Timer
 
 log = logging.getLogger("supervisor")
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from relayd.admission import Admission, UnknownPeer
 from relayd.configuration import Configuration, load_configuration
 from relayd.control import SocketPathRefused
-from relayd.lock import LockHeld, RuntimeDirectoryRefused
-from relayd.logs import LEVELS, set_up_logging
 from relayd.sockets import BindRefused, PortTaken
 from relayd.supervisor import Supervisor
 from relayd.ufrag_keys import KeyFileError
-from shm.config import ConfigurationError
+from shm.daemon.config import ConfigurationError
+from shm.daemon.lock import LockHeld, RuntimeDirectoryRefused
+from shm.daemon.logs import LEVELS, set_up_logging
 
 log = logging.getLogger("supervisor")
 

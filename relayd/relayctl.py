@@ -26,7 +26,7 @@ from relayd.relay_client import NoRelay, RefusedByRelay, RelayClient
 from relayd.status import Status
 from relayd.status_check import complaints
 from relayd.status_view import render
-from shm.config import ConfigurationError
+from shm.daemon.config import ConfigurationError
 
 ENTRY_POINT_GROUP = "ringline.relayctl"
 

@@ -20,14 +20,14 @@ from relayd.config import SOCKET_NAME, Relay
 from relayd.control import ControlServer, open_listener
 from relayd.holding import Holding
 from relayd.key_confirmation import KeyConfirmation
-from relayd.lock import RuntimeLock, prepare_runtime_directory
-from relayd.loop import EventLoop
-from relayd.notify import notify
-from relayd.process import place_workers, raise_descriptor_limit, usable_cpus
 from relayd.sockets import PublicSockets, open_sockets
 from relayd.status_report import Reporter
 from relayd.worker import worker_counter_names
 from shm.attach import Welcome
+from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
+from shm.daemon.loop import EventLoop
+from shm.daemon.notify import notify
+from shm.daemon.process import place_workers, raise_descriptor_limit, usable_cpus
 
 log = logging.getLogger("supervisor")
 

@@ -1,10 +1,10 @@
 # cython: language_level=3
 """A doorbell: how a producer wakes a consumer that sleeps, and pays nothing while it is awake.
 
-Owned by shm/. A doorbell is a word in the lane (`armed`, stored by the consumer alone) and an eventfd. Operations, producer:
-publish to the ring, then `doorbell_ring`, once a batch. Consumer, in this order: `doorbell_arm`, look at *all* its rings
-again, sleep on the eventfd only if all are empty (with a timeout as a counted alarm); awake: `doorbell_clear`,
-`doorbell_disarm`, work. One eventfd may serve the words of many lanes.
+Owned by shm/. A doorbell is a word in the lane (`armed`, stored by the consumer alone) and an eventfd. Operations,
+producer: publish to the ring, then `doorbell_ring`, once a batch. Consumer, in this order: `doorbell_arm`, look at
+*all* its rings again, sleep on the eventfd only if all are empty (with a timeout as a counted alarm); awake:
+`doorbell_clear`, `doorbell_disarm`, work. One eventfd may serve the words of many lanes.
 """
 from libc.stdint cimport uint64_t
 from posix.unistd cimport read, write

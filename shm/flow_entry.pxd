@@ -7,12 +7,11 @@ that the functions here keep, and that `recover` in flows.pyx relies on:
  A. `valid` is 0 while any word of key, hash or owner is being written: an entry is absent or whole.
  B. A contender is written between `contender.state = 0` and `contender.state = its state`, which is one word with its
     slot, generation and transceiver: a contender is absent or whole, and its owner stands all the time.
- C. An absent entry has no contender, with one exception: a promotion that was interrupted (contender -> owner). Then
-    the
-    key and the contender are whole, and the successor finishes it.
+ C. An absent entry has no contender, with one exception: a promotion that was interrupted (contender -> owner).
+    Then the key and the contender are whole, and the successor finishes it.
  D. A change of owner or of contender gives `valid` a new flow generation before its words change, which is what a
-    reader
-    in another process checks (a seqlock whose sequence is the generation). Raising a state is one word and does not.
+    reader in another process checks (a seqlock whose sequence is the generation). Raising a state is one word and
+    does not.
 
 Why a kill sees the stores in the order written: they are atomic (the compiler keeps those of one function in order
 where a release or a fence stands between them), and a killed thread has executed a prefix of its instructions.
@@ -137,8 +136,7 @@ cdef inline void raise_state(flow_owner *place, uint64_t state) noexcept nogil:
 
 
 cdef inline void set_contender(flow_table *table, flow_entry *entry, const claim *made) noexcept nogil:
-    """Killed before the tag: the entry has no contender. The owner is untouched and the entry stays valid
-    throughout."""
+    """Killed before the tag: the entry has no contender. Its owner is untouched and it stays valid throughout."""
     drop_contender(entry)
     show(table, entry)  # a new generation first (invariant D) ...
     fence_release()     # ... PARTNER: the fence in `snapshot`

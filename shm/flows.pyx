@@ -89,7 +89,8 @@ cdef int flow_route(const flow_entry *entry, uint64_t now, const uint64_t *curre
 
 # ---------------------------------------------------------------------------------------------- publish and withdraw
 
-cdef void settle(flow_table *table, flow_entry *entry, uint64_t now, const uint64_t *current_incarnations) noexcept nogil:
+cdef void settle(flow_table *table, flow_entry *entry, uint64_t now,
+                 const uint64_t *current_incarnations) noexcept nogil:
     """Applies what time and deaths have done to an entry: a contender that died or had its 10 s goes; the contender of
     a dead owner becomes owner, whatever its age: it has nobody left to prove itself against. After this, an owner that
     is dead has no contender."""
@@ -342,7 +343,8 @@ cdef class FlowTable:
         unpack_key(key, &wanted)
         cdef flow_entry *entry = flow_lookup(&self.table, &wanted)
         flow = None if entry == NULL else self._read(entry - self.table.entries)
-        return flow if flow is not None and flow.key == bytes(key) else None  # the place may have changed hands meanwhile
+        # Where another process writes, the place may have changed hands meanwhile.
+        return flow if flow is not None and flow.key == bytes(key) else None
 
     def route(self, key, now):
         """(to the owner, to the contender): who would get a media packet from this address."""

@@ -60,7 +60,7 @@ cdef class Lane:
     ):
         """Make a lane; ring sizes in bytes, powers of two.
 
-        `control_fd`, `media_fd`: eventfds that all lanes of a transceiver share; they are duplicated. None makes new ones.
+        `control_fd`, `media_fd`: eventfds that all lanes of a transceiver share; duplicated. None makes new ones.
         """
         capacities = (handshake_in, media_in, control_out, media_out)
         _check_capacities(capacities)
@@ -107,7 +107,8 @@ cdef class Lane:
 
     cdef int open_consumer(self, int which, ring *handle, bint at_most_once) except -1:
         self._check_ring(which)
-        if ring_open_consumer(handle, self.segment.base, self.segment.size, &self.header.rings[which], at_most_once) < 0:
+        cdef ring_header *header = &self.header.rings[which]
+        if ring_open_consumer(handle, self.segment.base, self.segment.size, header, at_most_once) < 0:
             raise ValueError(f"{RING_NAMES[which]}: capacity or place makes no sense")
         return 0
 

@@ -1,8 +1,8 @@
 # cython: language_level=3
 """Every struct that two Ringline processes share, for Cython.
 
-Owned by shm/. The meaning of each field, its writer and the assertions on size and offset stand in `layout.h`, which this
-file only declares: the C compiler takes types and offsets from there, so nothing here can move a byte.
+Owned by shm/. The meaning of each field, its writer and the assertions on size and offset stand in `layout.h`, which
+this file only declares: the C compiler takes types and offsets from there, so nothing here can move a byte.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 

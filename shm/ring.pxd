@@ -1,13 +1,14 @@
 # cython: language_level=3
 """A ring: one producer, one consumer, records of variable length; the native half, inlined wherever it is cimported.
 
-Owned by shm/; called by the relay workers' loop, the transceivers' media threads and, through the classes in `ring.pyx`,
-by their control threads. The layout is `layout.h` (struct ring_header, struct record), the argument for every store and
-every death README.md.
+Owned by shm/; called by the relay workers' loop, the transceivers' media threads and, through the classes in
+`ring.pyx`, by their control threads. The layout is `layout.h` (struct ring_header, struct record), the argument for
+every store and every death README.md.
 
-Operations, producer: `ring_open_producer`, then `ring_claim` - fill in - `ring_commit` for each record, `ring_publish` once a
-batch (then the doorbell). Consumer: `ring_open_consumer`, then `ring_next` as often as the batch allows, `ring_take` before
-an at-most-once reader acts, `ring_release` at the end of the batch; what `ring_next` gave is invalid from then on.
+Operations, producer: `ring_open_producer`, then `ring_claim` - fill in - `ring_commit` for each record, `ring_publish`
+once a batch (then the doorbell). Consumer: `ring_open_consumer`, then `ring_next` as often as the batch allows,
+`ring_take` before an at-most-once reader acts, `ring_release` at the end of the batch; what `ring_next` gave is
+invalid from then on.
 
 Goals: no lock, no allocation, no shared cache line in the common case (the other side's index is read only when the
 cached one is used up); whatever the other side writes, no access leaves the ring and no call loops for ever.
@@ -71,7 +72,7 @@ cdef inline void ring_format(ring_header *header, uint64_t data_offset, uint64_t
 
 
 cdef inline int ring_open(ring *r, char *base, uint64_t size, ring_header *header) noexcept nogil:
-    """Take over the constant words, checked against the `size` bytes really mapped at `base`. -1: they make no sense."""
+    """Take over the constant words, checked against the `size` bytes mapped at `base`. -1: they make no sense."""
     cdef uint64_t capacity = load_relaxed_u64(&header.capacity)
     cdef uint64_t data_offset = load_relaxed_u64(&header.data_offset)
     memset(r, 0, sizeof(ring))
@@ -103,7 +104,7 @@ cdef inline int ring_open_producer(ring *r, char *base, uint64_t size, ring_head
 cdef inline int ring_open_consumer(
     ring *r, char *base, uint64_t size, ring_header *header, bint at_most_once
 ) noexcept nogil:
-    """Be the consumer; a successor resumes as README.md says: at most once from `taken`, else from `head`. -1: refused."""
+    """Be the consumer; a successor resumes at `taken` (at most once) or at `head`, see README.md. -1: refused."""
     cdef uint64_t tail
     if ring_open(r, base, size, header) < 0:
         return -1
@@ -121,7 +122,7 @@ cdef inline int ring_open_consumer(
 
 
 cdef inline void ring_give_up_taken(ring *r, uint64_t tail) noexcept nogil:
-    """Skip what a dead at-most-once reader had taken up: it may have acted on it. Booked as lost, a bound from above."""
+    """Skip what a dead at-most-once reader had taken up and perhaps acted on. Booked as lost: a bound from above."""
     cdef uint64_t taken = load_relaxed_u64(&r.header.taken)
     cdef uint64_t step, lost = 0
     if taken - r.position > tail - r.position or taken & 7:
@@ -264,8 +265,8 @@ cdef inline uint64_t ring_measure(ring *r) noexcept nogil:
 cdef inline bint ring_refresh(ring *r) noexcept nogil:
     """Look whether there is more.
 
-    SYNC: acquire `tail`; PARTNER: its release in `ring_publish`. A tail that cannot be is counted; an aligned one is where
-    the producer will go on, so the reader goes there.
+    SYNC: acquire `tail`; PARTNER: its release in `ring_publish`. A tail that cannot be is counted; an aligned one is
+    where the producer will go on, so the reader goes there.
     """
     cdef uint64_t tail = load_acquire_u64(&r.header.tail)
     if tail == r.position:
@@ -296,8 +297,8 @@ cdef inline void ring_settle(ring *r) noexcept nogil:
 cdef inline bint ring_is_poison(ring *r) noexcept nogil:
     """At least once: note the record at `position` as in work; True if enough processes have died on it.
 
-    `attempts` is brought to 0 before `handling` moves: a death in between only blames the record before. What a successor
-    reads again before `handling` leaves the words alone: their record is still the suspect.
+    `attempts` is brought to 0 before `handling` moves: a death in between only blames the record before. What a
+    successor reads again before `handling` leaves the words alone: their record is still the suspect.
     """
     cdef uint64_t here = r.position + 1
     if here == r.retry:
@@ -379,7 +380,7 @@ cdef inline uint64_t ring_pending(ring *r) noexcept nogil:
 
 
 cdef inline uint8_t *record_payload(record *x) noexcept nogil:
-    """Where a producer writes the payload of a record it has claimed. A consumer uses `r.payload`, which was checked."""
+    """Where a producer writes the payload of its claim. A consumer uses `r.payload`, which was checked."""
     return <uint8_t *>x + sizeof(record)
 
 
@@ -389,7 +390,7 @@ cdef inline uint32_t record_payload_size(record *x) noexcept nogil:
 
 
 cdef inline uint64_t ring_waiting(const ring_header *header) noexcept nogil:
-    """Bytes published and not released, seen from outside (status, stuck-process check); 0 if the indexes make no sense."""
+    """Bytes published and not released, for status and the stuck-process check; 0 if the indexes make no sense."""
     cdef uint64_t head = load_relaxed_u64(&header.head)
     cdef uint64_t tail = load_relaxed_u64(&header.tail)
     return tail - head if tail - head <= load_relaxed_u64(&header.capacity) else 0

@@ -1,12 +1,13 @@
 # cython: language_level=3
 """A segment: memory without a name that two processes share (DESIGN 2.11).
 
-Called by the supervisors, which make segments, and by whoever gets one over a Unix socket (`shm.attach`). A segment is a
-memfd: mode 0600 before the first byte is written, allocated in full (a full machine refuses the creation; it never kills
-a process that stores into memory it was promised), then sealed against growing and shrinking, so that no peer can pull
-pages from under a mapping (SIGBUS). It starts with struct segment_header.
+Called by the supervisors, which make segments, and by whoever gets one over a Unix socket (`shm.attach`). A segment is
+a memfd: mode 0600 before the first byte is written, allocated in full (a full machine refuses the creation; it never
+kills a process that stores into memory it was promised), then sealed against growing and shrinking, so that no peer
+can pull pages from under a mapping (SIGBUS). It starts with struct segment_header.
 
-Leaves out: what is inside (lane, flows, session, counters), and F_SEAL_FUTURE_WRITE, which would stop a successor's map.
+Leaves out: what is inside (lane, flows, session, counters), and F_SEAL_FUTURE_WRITE, which would stop the map of a
+successor.
 """
 import errno
 import fcntl
@@ -195,11 +196,11 @@ cdef class Segment:
 
 
 cdef extern from "Python.h":
-    int PyBuffer_FillInfo(Py_buffer *view, object exporter, void *buf, Py_ssize_t len, int readonly, int flags) except -1
+    int PyBuffer_FillInfo(Py_buffer *view, object exporter, void *buf, Py_ssize_t len, int readonly, int f) except -1
 
 
 def _memfd(name):
-    """An anonymous file that can be sealed, that no exec inherits, and that nobody can execute where Linux knows how."""
+    """An anonymous file that can be sealed and that no exec inherits; not executable where Linux knows how."""
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
         return os.memfd_create(name, flags | MFD_NOEXEC_SEAL)

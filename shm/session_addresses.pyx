@@ -1,6 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The writer's and the reader's side of a call's addresses; session_addresses.pxd says what they are for. DESIGN 2.4,
-2.5.
+"""Both sides of a call's addresses; session_addresses.pxd says what they are for. DESIGN 2.4, 2.5.
 
 Called by the control thread (SessionAddresses), the media thread (session_read_addresses) and by recovery. Left out:
 which address may be added or evicted, and what may be sent to it: that is ICE's.
@@ -28,15 +27,13 @@ from shm.atomics cimport (
 from shm.layout cimport RINGLINE_ADDRESSES, session, session_address
 
 cdef enum:
-    # Tries of a reader. A change takes the writer well under a microsecond, so that more means that it sleeps or is
-    # dead.
+    # Tries of a reader. A change takes the writer well under a microsecond: more means that it sleeps or is dead.
     READ_TRIES = 64
     # Words of a session_address that are copied: all but the reserved two at its end.
     ADDRESS_WORDS = 10
     NO_PLACE = -1
 
-# session_address.id, .dtls_proven and .nominated share one aligned word, so that "an address with these marks" is one
-# store.
+# session_address.id, .dtls_proven and .nominated share one aligned word: "an address with these marks" is one store.
 cdef enum:
     PROVEN_SHIFT = 32
     NOMINATED_SHIFT = 40

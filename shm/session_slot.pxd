@@ -1,6 +1,5 @@
 # cython: language_level=3
-"""Giving a session slot out, taking it back, and its double-buffered blob: every store of it. Called by session.pyx
-only.
+"""Giving a session slot out, taking it back, its double-buffered blob: every store. Called by session.pyx only.
 
 A slot is FREE until the one store of its tag that gives it out, and in use until the one that frees it; a blob counts
 from the one store of `blob_current`. README.md argues each death.
@@ -66,7 +65,8 @@ cdef inline void wipe(session *call) noexcept nogil:
     store_relaxed_u64(&call.address_sequence, (sequence | 1) + 1)
 
 
-cdef inline void give_out(session *call, uint32_t slot, uint64_t origin_base, uint64_t incarnation, uint64_t now) noexcept nogil:
+cdef inline void give_out(session *call, uint32_t slot, uint64_t origin_base, uint64_t incarnation,
+                          uint64_t now) noexcept nogil:
     """Killed before store_tag: the slot is free as before."""
     cdef uint16_t generation = <uint16_t>(session_generation(call) + 1)
     wipe(call)

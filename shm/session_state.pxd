@@ -1,6 +1,5 @@
 # cython: language_level=3
-"""Views of parts of one call's struct for Python: DTLS record state, SRTP keys (control writes), media state (control
-reads).
+"""Views of parts of a call's struct for Python: DTLS and SRTP keys (control writes), media state (control reads).
 
 A view is two pointers; it copies nothing and keeps the mapping alive.
 """

@@ -1,6 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""DTLS record state, SRTP keys and media state of one call; session_state.pxd says what the views are. DESIGN 2.5,
-2.13.
+"""DTLS record state, SRTP keys, media state of one call; session_state.pxd says what the views are (DESIGN 2.13).
 
 Called by the DTLS engine's record layer, by the session that installs keys, and by status. Each attribute is stored
 with one atomic store as soon as it is assigned; what must not be seen apart is a method of its own (`install`,
@@ -224,8 +223,8 @@ cdef class DtlsState:
         """Exactly as long as used: by the suite; an unknown suite gives the whole fields."""
         return CIPHER_LENGTHS.get(self.cipher_suite, (KEY_MAX, IV_MAX))
 
-    def install(self, *, version, cipher_suite, role, write_key, read_key, write_iv, read_iv, write_epoch=1, read_epoch=1,
-                write_sequence=0, read_highest=0, read_window=0):
+    def install(self, *, version, cipher_suite, role, write_key, read_key, write_iv, read_iv, write_epoch=1,
+                read_epoch=1, write_sequence=0, read_highest=0, read_window=0):
         """All that a finished handshake gives; `version` last, so that the keys are there whole or not at all."""
         self.version = 0
         fence_release()
@@ -337,8 +336,10 @@ cdef class MediaView:
             field = self.fields[name]
         except KeyError:
             raise AttributeError(f"no field {name!r}") from None
-        values = tuple(self._load(field.offset + i * field.size // field.elements, field.kind) for i in range(field.elements))
-        return values if field.elements > 1 else values[0]
+        if field.elements == 1:
+            return self._load(field.offset, field.kind)
+        step = field.size // field.elements
+        return tuple(self._load(field.offset + i * step, field.kind) for i in range(field.elements))
 
     cdef object _load(self, int offset, str kind):
         if kind == "u32":

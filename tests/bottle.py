@@ -7,6 +7,7 @@ pylibsrtp. Both have the engines' shape, so `tests/link.py` joins them with loss
 
 import random
 from collections import deque
+from collections.abc import Iterator
 
 from pylibsrtp import Policy, Session
 
@@ -25,7 +26,7 @@ from transceiverd.dtls.state import MemoryState
 from transceiverd.engine import MILLISECOND, SECOND, Closed, Datagram, Timeout
 from transceiverd.ice.config import IceConfig
 from transceiverd.ice.controlling import ControllingAgent, ControllingConfig
-from transceiverd.lanes import DTLS, STUN, ControlLanes
+from transceiverd.lanes import DTLS, STUN, ControlLanes, Owner
 from transceiverd.media.channel import Channel
 from transceiverd.media.engine import MediaEngine
 from transceiverd.media.outcomes import COUNTER_NAMES
@@ -90,7 +91,7 @@ class Bottle:
             ntp_offset_ns=ntp_offset_ns(1_800_000_000 * SECOND, now), seed=7,
         )  # fmt: skip
         self.port = MediaPort(self.sessions, channel, self.engine)
-        self.lanes = ControlLanes(lambda slot: self.calls.flows_of(slot))
+        self.lanes = ControlLanes(self._flows_of)
         self.lanes.use(self.lane, 0)
         keys = UfragKeys.generate()
         self.ended: list[dict[str, object]] = []
@@ -102,6 +103,9 @@ class Bottle:
         self.sent: list[bytes] = []
         self._out: deque[Datagram] = deque()
         self._tick = now + TICK
+
+    def _flows_of(self, slot: int) -> Iterator[tuple[Owner, bytes, int]]:
+        return self.calls.flows_of(slot)
 
     def create(self, setup: str = "active") -> tuple[Created, Call]:
         """A call."""

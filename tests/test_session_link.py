@@ -26,7 +26,7 @@ def _join(setup: str, seed: int, **link: object) -> tuple[Bottle, Client, Call, 
 
 @pytest.mark.parametrize("setup", ROLES)
 def test_session_audio_comes_back_in_order_on_a_good_link(setup: str) -> None:
-    bottle, client, call, wire = _join(setup, 1)
+    _, client, call, wire = _join(setup, 1)
     client.talking = True
     assert wire.run(lambda: len(client.heard) >= 100, 10)
     numbers = [int(packet[12:].split()[1]) for packet in client.heard]

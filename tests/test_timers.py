@@ -27,10 +27,10 @@ def test_timers_agree_with_a_dict(steps: list[tuple[str, int, int]]) -> None:
             deadlines.set(key, None)
             model.pop(key, None)
         else:
-            due = sorted(key for key, when in model.items() if when <= at)
+            due = sorted(each for each, when in model.items() if when <= at)
             assert sorted(deadlines.due(at)) == due  # type: ignore[type-var]
-            for key in due:
-                del model[key]
+            for done in due:
+                del model[done]
         assert len(deadlines) == len(model)
         assert deadlines.next() == min(model.values(), default=None)
 

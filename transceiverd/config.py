@@ -1,6 +1,6 @@
 """The sections `[transceiver]` and `[application]` of `ringline.toml`; `settings.py` lists the others and loads all.
 
-Every field's meaning, unit, default and whether it needs a restart stands in its description; `shm/config.py` makes
+Every field's meaning, unit, default and whether it needs a restart stands in its description; `shm/daemon` makes
 errors and the reference page from it.
 """
 

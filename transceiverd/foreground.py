@@ -24,7 +24,7 @@ from types import FrameType
 
 import segno
 
-from relayd.logs import set_up_logging
+from shm.daemon.logs import set_up_logging
 from transceiverd.candidates import advertised_addresses
 from transceiverd.signalling.selfsigned import make_certificate
 

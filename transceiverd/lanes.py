@@ -5,6 +5,7 @@ Owned by the transceiver process. A Binding response leaves through the worker i
 gets what it missed when there is room again, from the call's current state, so that one stuck worker blocks nobody.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from shm.lane import CONTROL, CONTROL_OUT, HANDSHAKE_IN, WORKER, Lane
@@ -14,6 +15,9 @@ from transceiverd.engine import Datagram
 # shm/layout.h: enum ringline_record_type
 STUN, DTLS = 1, 2
 PUBLISH, WITHDRAW, PUBLISH_AND_SEND, SEND = 16, 17, 18, 19
+# Withdrawals kept for a worker whose ring is full: four addresses of each of 16,384 calls. Beyond it a flow of a call that
+# has ended stays until another call proves the address, or its transceiver starts anew.
+WITHDRAWALS_MAX = 65_536
 FLAG_CONTENDED = 2  # enum ringline_record_flags
 
 
@@ -41,6 +45,7 @@ class WorkerEnd:
         self.incoming = RingConsumer(lane.segment, HANDSHAKE_IN)
         self.outgoing = RingProducer(lane.segment, CONTROL_OUT)
         self.behind: set[int] = set()  # slots whose flows did not fit and are published again
+        self.withdrawals: deque[tuple[Owner, bytes]] = deque(maxlen=WITHDRAWALS_MAX)  # likewise; the oldest go first
         self.unpublished = False
         self.full = 0
 
@@ -105,13 +110,10 @@ class ControlLanes:
                 end.behind.add(owner.slot)
 
     def withdraw(self, owner: Owner, key: bytes) -> None:
-        """Tell every worker that this flow is no longer this call's.
-
-        Where a ring is full it is left out: the worker drops what comes for a slot and generation that is gone
-        (counted by us), and whoever gets the address next replaces the flow.
-        """
+        """Tell every worker that this flow is no longer this call's; where a ring is full, as soon as there is room."""
         for end in self._ends.values():
-            self._write(end, WITHDRAW, owner, key, b"", 0)
+            if end.withdrawals or not self._write(end, WITHDRAW, owner, key, b"", 0):
+                end.withdrawals.append((owner, key))
 
     def mark_all_behind(self, slots: Iterable[int]) -> None:
         """After an attach: every worker needs every flow again."""
@@ -120,14 +122,16 @@ class ControlLanes:
             end.behind |= everything
 
     def catch_up(self, most: int) -> bool:
-        """Publish again for at most `most` slots a worker. True when there is more to do."""
+        """Withdraw and publish again for at most `most` slots a worker. True when there is more to do."""
         for end in self._ends.values():
+            while end.withdrawals and self._write(end, WITHDRAW, *end.withdrawals[0], b"", 0):
+                end.withdrawals.popleft()
             for _ in range(min(most, len(end.behind))):
                 slot = end.behind.pop()
                 if not all(self._write(end, PUBLISH, *flow[:2], b"", flow[2]) for flow in self._flows_of(slot)):
                     end.behind.add(slot)
                     break
-        return any(end.behind for end in self._ends.values())
+        return any(end.behind or end.withdrawals for end in self._ends.values())
 
     def flush(self) -> None:
         """Make all that was written visible and wake the workers that sleep: once a turn, not once a record."""

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from relayd.lock import LockHeld, RuntimeDirectoryRefused
-from relayd.logs import LEVELS, set_up_logging
 from relayd.ufrag_keys import KeyFileError
-from shm.config import DEFAULT_PATH, ConfigurationError
-from transceiverd.settings import Settings, load_settings, runtime_directory
+from shm.daemon.common import runtime_directory
+from shm.daemon.config import DEFAULT_PATH, ConfigurationError
+from shm.daemon.lock import LockHeld, RuntimeDirectoryRefused
+from shm.daemon.logs import LEVELS, set_up_logging
+from transceiverd.settings import Settings, load_settings
 from transceiverd.signalling.exposure import check_exposure
 from transceiverd.supervisor import Supervisor
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("ok")
         return 0
     set_up_logging(options.log_level or settings.ringline.log_level, "transceiverd")
-    return _serve(settings, options.runtime_directory or runtime_directory(settings))
+    return _serve(settings, options.runtime_directory or runtime_directory(settings.ringline))
 
 
 def _serve(settings: Settings, directory: Path) -> int:

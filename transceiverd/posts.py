@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from relayd.loop import READ, EventLoop, Timer
-from relayd.outbox import Outbox, PeerTooSlow
-from relayd.restarts import RestartBackoff
+from shm.daemon.loop import READ, EventLoop, Timer
+from shm.daemon.outbox import Outbox, PeerTooSlow
+from shm.daemon.restarts import RestartBackoff
 from transceiverd import links
 
 log = logging.getLogger("supervisor")

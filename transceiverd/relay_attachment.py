@@ -10,8 +10,8 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from relayd.loop import READ, EventLoop
 from shm import attach
+from shm.daemon.loop import READ, EventLoop
 from shm.segment import SUPPORTED_MAJORS
 
 log = logging.getLogger("relay")

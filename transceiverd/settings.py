@@ -6,9 +6,8 @@ from typing import cast
 
 import msgspec
 
-from relayd.config import default_runtime_directory
-from shm.common import Ringline
-from shm.config import load
+from shm.daemon.common import Ringline
+from shm.daemon.config import load
 from transceiverd.config import ApplicationSection, TransceiverSection
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.ice.config import IceConfig
@@ -47,11 +46,3 @@ def load_settings(path: Path | None) -> Settings:
     Raises ConfigurationError, which names file, key, what was found and what is allowed.
     """
     return Settings(**cast(dict[str, msgspec.Struct], load(path, SECTIONS)))  # type: ignore[arg-type]
-
-
-def runtime_directory(settings: Settings) -> Path:
-    """Where the lock, relayd's socket and ufrag.keys are."""
-    configured = settings.ringline.runtime_directory
-    if configured == msgspec.structs.fields(Ringline)[0].default:
-        return default_runtime_directory()
-    return Path(configured)

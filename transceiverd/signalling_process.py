@@ -14,8 +14,8 @@ from pathlib import Path
 
 import uvloop
 
-from relayd.process import close_descriptors_except, die_with_parent, name_process
 from shm.counters import Counters
+from shm.daemon.process import close_descriptors_except, die_with_parent, name_process
 from transceiverd import links
 from transceiverd.listeners import Listeners
 from transceiverd.router import LinkRouter

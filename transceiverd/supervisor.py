@@ -12,12 +12,12 @@ import socket
 import time
 from pathlib import Path
 
-from relayd.lock import RuntimeLock, prepare_runtime_directory
-from relayd.loop import EventLoop
-from relayd.notify import notify
-from relayd.process import raise_descriptor_limit
 from relayd.ufrag_keys import UfragKeys
 from shm import attach
+from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
+from shm.daemon.loop import EventLoop
+from shm.daemon.notify import notify
+from shm.daemon.process import raise_descriptor_limit
 from transceiverd import links
 from transceiverd.holding import Holding
 from transceiverd.posts import Post

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 import uvloop
 
-from relayd.process import close_descriptors_except, die_with_parent, name_process
 from relayd.ufrag import UfragKeys
+from shm.daemon.process import close_descriptors_except, die_with_parent, name_process
 from shm.lane import Lane
 from shm.ring import Record
 from shm.session import SessionSegment

@@ -11,8 +11,8 @@ import pytest
 from shm.counters import Counters
 from shm.doorbell import MEDIA, WORKER, Doorbell
 from shm.lane import Lane
-from shm.ring import RingProducer
-from tests.media.world import GCM_128, INCARNATION, MEDIA_IN, Client, World
+from shm.ring import RingConsumer, RingProducer
+from tests.media.world import GCM_128, INCARNATION, MEDIA_IN, MEDIA_OUT, Client, World
 from transceiverd.media.channel import Channel
 from transceiverd.media.engine import MediaEngine
 from transceiverd.media.outcomes import COUNTER_NAMES, OUTCOME_NAMES
@@ -167,3 +167,27 @@ def test_engine_a_successor_goes_on_with_what_was_not_taken_up() -> None:
     before = world.count("received")
     successor.turn(world.now)
     assert world.count("received") == before + 2
+
+
+def test_engine_started_without_lanes_is_woken_by_those_that_come() -> None:
+    """How a transceiver starts: its lanes come once relayd is there."""
+    world, client = World(lanes=0), Client(GCM_128)
+    slot = world.call(client, installed=False)
+    with running(world):
+        lane = Lane.create(0, 0, handshake_in=4096, media_in=1 << 16, control_out=4096, media_out=1 << 16)
+        world.lanes.append(lane)
+        world.workers_in.append(RingProducer(lane.segment, MEDIA_IN))
+        world.workers_out.append(RingConsumer(lane.segment, MEDIA_OUT))
+        own, back = lane.doorbell(MEDIA), lane.doorbell(WORKER)
+        world.port.add_lane(lane)
+        world.port.install(slot)
+        assert readable(world.port.event_fd)
+        assert isinstance(world.port.poll_events()[0], Installed)
+        for _ in range(20):
+            back.arm()
+            world.give(slot, client.packet(), receive_time_ns=time.monotonic_ns())
+            own.ring()
+            assert readable(back.fd)
+            back.clear()
+            assert len(world.sent()) == 1
+    assert world.count("lost_wakeups") == 0

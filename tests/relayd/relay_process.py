@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from relayd.lock import process_start_time
 from relayd.relay_client import NoRelay, RelayClient
 from relayd.status import Status, WorkerStatus
+from shm.daemon.lock import process_start_time
 
 # Only turns a hang into a failure; every wait ends with its condition.
 DEADLINE_SECONDS = 10.0

@@ -5,9 +5,12 @@ condition, never for a time; the deadline only turns a hang into a failure.
 """
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,12 +41,17 @@ IPV6_RECVPKTINFO, IPV6_RECVTCLASS = 49, 66
 SO_RXQ_OVFL = 40
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Waits for the condition; fails by its name."""
+def until(condition: Callable[[], object], what: str, evidence: Callable[[], object] | None = None) -> None:
+    """Waits for the condition; fails by its name, and with the evidence."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        assert time.monotonic() < deadline, f"waited in vain: {what}; {evidence() if evidence else ''}"
         time.sleep(0.0005)
+
+
+def waiting_bytes(sock: socket.socket) -> int:
+    """Of the datagram that is next in a socket's queue; 0 when the queue is empty (udp(7), FIONREAD)."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def open_public_sockets() -> tuple[socket.socket, socket.socket]:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from relayd.config import Relay, default_runtime_directory
+from relayd.config import Relay
 from relayd.configuration import load_configuration
 from relayd.main import main
-from shm.config import ConfigurationError, describe, format_reference
+from shm.daemon.common import default_runtime_directory
+from shm.daemon.config import ConfigurationError, describe, format_reference
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from relayd.loop import EventLoop
-from relayd.outbox import Outbox, PeerTooSlow
+from shm.daemon.loop import EventLoop
+from shm.daemon.outbox import Outbox, PeerTooSlow
 
 LIMIT = 8
 LARGE = bytes(30_000)

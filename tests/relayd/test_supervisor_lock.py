@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relayd.lock import (
+from shm.daemon.lock import (
     LockHeld,
     RuntimeDirectoryRefused,
     RuntimeLock,
@@ -19,7 +19,7 @@ from relayd.lock import (
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from relayd.lock import RuntimeLock
+from shm.daemon.lock import RuntimeLock
 lock = RuntimeLock(Path(sys.argv[1]))
 if sys.argv[2] == "with a child" and os.fork() == 0:
     os.write(1, f"{os.getpid()}\\n".encode())
@@ -39,7 +39,7 @@ def test_lock_second_holder_is_told_the_first_ones_pid(tmp_path: Path) -> None:
         RuntimeLock(tmp_path, patience_seconds=0)
     assert caught.value.pid == os.getpid()
     assert str(os.getpid()) in str(caught.value)
-    assert str(tmp_path / "relayd.lock") in str(caught.value)
+    assert str(tmp_path / "shm.daemon.lock") in str(caught.value)
     lock.release()
     RuntimeLock(tmp_path, patience_seconds=0).release()
 

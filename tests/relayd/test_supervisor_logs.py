@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from relayd.logs import OneLineFormatter
 from relayd.quiet_log import APART_NS, REPEAT_NS, QuietLog
+from shm.daemon.logs import OneLineFormatter
 
 
 def line(message: str, level: int = logging.INFO, *, journal: bool = False, terminal: bool = False) -> str:

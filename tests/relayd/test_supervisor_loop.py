@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relayd.loop import READ, EventLoop
+from shm.daemon.loop import READ, EventLoop
 
 
 @pytest.fixture

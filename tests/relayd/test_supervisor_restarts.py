@@ -1,6 +1,6 @@
 """A dead worker's successor starts at once, unless workers die again and again."""
 
-from relayd.restarts import FIRST_DELAY_NS, LONGEST_DELAY_NS, RestartBackoff
+from shm.daemon.restarts import FIRST_DELAY_NS, LONGEST_DELAY_NS, RestartBackoff
 
 SECOND = 1_000_000_000
 

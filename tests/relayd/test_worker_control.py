@@ -1,11 +1,8 @@
 """What the supervisor's child does with a worker between two runs, and how a worker sleeps and is woken."""
 
-import fcntl
 import os
 import signal
 import socket
-import sys
-import termios
 
 import pytest
 
@@ -14,7 +11,7 @@ from relayd.worker import Worker, worker_counter_names
 from shm.counters import Counters
 from shm.flows import FlowTable
 from tests.relayd import packets
-from tests.relayd.rig import CHECKED, MACHINE, PROVEN, PUBLISH, PUBLISH_AND_SEND, SEND, Call, Rig, until
+from tests.relayd.rig import CHECKED, MACHINE, PROVEN, PUBLISH, PUBLISH_AND_SEND, SEND, Call, Rig, until, waiting_bytes
 
 ALICE = Call(0, 5, 9)
 ANSWER = packets.stun(packets.BINDING_SUCCESS, bytes(12))
@@ -253,11 +250,6 @@ def test_worker_uses_no_processor_time_while_idle() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- kernel drops
-
-
-def waiting_bytes(sock: socket.socket) -> int:
-    """Of the datagram that is next in a socket's queue; 0 when the queue is empty (udp(7), FIONREAD)."""
-    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_worker_counts_what_the_kernel_dropped_and_its_successor_does_not_again() -> None:

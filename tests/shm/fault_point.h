@@ -1,6 +1,6 @@
 /* The body of RINGLINE_FAULT_POINT for test builds: included once by a harness that is compiled with
- * -DRINGLINE_FAULT_POINTS. Counts the stores that a peer could see half of something through, and kills the process with
- * SIGKILL just before the one that was asked for. */
+ * -DRINGLINE_FAULT_POINTS. Counts the stores that a peer could see half of something through, and kills the process
+ * with SIGKILL just before the one that was asked for. */
 #ifndef RINGLINE_TESTS_FAULT_POINT_H
 #define RINGLINE_TESTS_FAULT_POINT_H
 

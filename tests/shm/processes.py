@@ -1,6 +1,7 @@
 """Real processes for tests: forked, killed by pid, always reaped."""
 
 import contextlib
+import ctypes
 import mmap
 import os
 import signal
@@ -8,6 +9,9 @@ import traceback
 from collections.abc import Callable, Iterator
 
 KILLED = -signal.SIGKILL
+PR_SET_PDEATHSIG = 1
+
+_prctl = ctypes.CDLL(None).prctl
 
 
 def fork(work: Callable[[], object]) -> int:
@@ -16,6 +20,7 @@ def fork(work: Callable[[], object]) -> int:
     if pid:
         return pid
     try:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a test run that is killed leaves nothing spinning
         work()
         os._exit(0)
     except BaseException:  # noqa: BLE001 - whatever it was, the child must not run the parent's tests

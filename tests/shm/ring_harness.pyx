@@ -87,7 +87,8 @@ def fault_passed():
     return ringline_fault_passed
 
 
-# -------------------------------------------------------------------------------------------------------- record content
+# -------------------------------------------------------------------------------------------------------- record
+# content
 
 
 cdef inline uint32_t mix(uint32_t life, uint32_t index) noexcept nogil:
@@ -153,7 +154,8 @@ cdef void check(checker *c, mark *m, uint64_t *board) noexcept nogil:
     c.last = m[0]
 
 
-# ------------------------------------------------------------------------------------------------------------- producers
+# -------------------------------------------------------------------------------------------------------------
+# producers
 
 
 cdef bint write_batch(ring *r, mark *m, uint32_t batch) noexcept nogil:
@@ -196,7 +198,9 @@ cdef void pause(long us) noexcept nogil:
     nanosleep(&t, NULL)
 
 
-cdef void produce_all(ring *r, doorbell *d, uint32_t life, uint32_t count, uint64_t *board, uint64_t *bounds) noexcept nogil:
+cdef void produce_all(
+    ring *r, doorbell *d, uint32_t life, uint32_t count, uint64_t *board, uint64_t *bounds
+) noexcept nogil:
     cdef mark m
     cdef uint32_t batch
     m.life = life
@@ -214,7 +218,9 @@ cdef void produce_all(ring *r, doorbell *d, uint32_t life, uint32_t count, uint6
             pause(mix(m.index, m.index) % 100)  # so that the consumer falls asleep now and then
 
 
-def produce(Lane lane not None, int which, int bell, uint32_t life, uint32_t count, uint64_t[::1] board, uint64_t[::1] bounds):
+def produce(
+    Lane lane not None, int which, int bell, uint32_t life, uint32_t count, uint64_t[::1] board, uint64_t[::1] bounds
+):
     """Write `count` records as life `life`; `bounds`: how many were surely published, and how many perhaps."""
     cdef ring r
     cdef doorbell d
@@ -231,8 +237,8 @@ def produce(Lane lane not None, int which, int bell, uint32_t life, uint32_t cou
 def produce_and_wait(
     Lane lane not None, int which, int bell, uint32_t life, uint32_t count, uint64_t[::1] board
 ):
-    """`count` batches of one record, each written the moment the one before is released, so that publish meets the reader
-    on its way to sleep as often as can be. No later ring covers up for one that was lost."""
+    """`count` batches of one record, each written the moment the one before is released, so that publish meets the
+    reader on its way to sleep as often as can be. No later ring covers up for one that was lost."""
     cdef ring r
     cdef doorbell d
     cdef mark m
@@ -243,7 +249,7 @@ def produce_and_wait(
     m.life = life
     m.index = 0
     with nogil:
-        while m.index < count:
+        while m.index < count and not load_acquire_u64(&board[STOP]):
             write_batch(&r, &m, 1)
             doorbell_ring(&d)
             spins = 0
@@ -253,10 +259,13 @@ def produce_and_wait(
                     pause(10)  # the reader wants this CPU
 
 
-# ------------------------------------------------------------------------------------------------------------- consumers
+# -------------------------------------------------------------------------------------------------------------
+# consumers
 
 
-cdef int consume_batch(ring *r, checker *c, uint32_t batch, uint64_t *board, uint8_t *acted, uint64_t stride) noexcept nogil:
+cdef int consume_batch(
+    ring *r, checker *c, uint32_t batch, uint64_t *board, uint8_t *acted, uint64_t stride
+) noexcept nogil:
     """One bounded batch, acted upon by counting each record in `acted[life * stride + index]`."""
     cdef mark marks[64]
     cdef record *x
@@ -289,8 +298,8 @@ cdef void act(mark *m, uint8_t *acted, uint64_t stride) noexcept nogil:
 
 
 cdef void dawdle(uint32_t index) noexcept nogil:
-    """Up to a few microseconds, another time each time: so that the step into sleep meets the producer's next publish at
-    every offset, which a reader in a steady rhythm never would."""
+    """Up to a few microseconds, another time each time: so that the step into sleep meets the producer's next publish
+    at every offset, which a reader in a steady rhythm never would."""
     cdef uint64_t spins = mix(index, 77) % 8192
     while spins:
         spins -= 1
@@ -343,8 +352,8 @@ def consume(
 
 
 def consume_batches(
-    Lane lane not None, int which, bint at_most_once, uint32_t batch, uint64_t[::1] board, uint8_t[::1] acted, uint64_t stride,
-    long poison=-1,
+    Lane lane not None, int which, bint at_most_once, uint32_t batch, uint64_t[::1] board, uint8_t[::1] acted,
+    uint64_t stride, long poison=-1,
 ):
     """Read until the ring is empty, without doorbell; die for sure on the record with index `poison`."""
     cdef ring r

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from shm import config
-from shm.common import Ringline
-from shm.config import ConfigurationError, describe, format_reference, load, parse
+from shm.daemon import config
+from shm.daemon.common import Ringline
+from shm.daemon.config import ConfigurationError, describe, format_reference, load, parse
 
 
 class Shape(enum.Enum):
@@ -197,7 +197,7 @@ busy = true
     ],
 )
 def test_config_line_of_a_key_in_an_awkward_file(key: tuple[str, ...], line: int | None) -> None:
-    from shm.config_text import line_of
+    from shm.daemon.config_text import line_of
 
     tomllib.loads(AWKWARD)
     assert line_of(AWKWARD, key) == line
@@ -245,7 +245,7 @@ def test_config_struct_field_without_default_is_our_own_bug() -> None:
     )
 )
 def test_config_any_document_is_loaded_or_refused_with_its_line(document: dict[str, Any]) -> None:
-    from shm.config_reference import toml_value
+    from shm.daemon.config_reference import toml_value
 
     text = ""
     for name, table in document.items():

@@ -81,9 +81,9 @@ def test_ring_hammered_by_two_processes(at_most_once: bool) -> None:
     assert hammer.word("rings") > 0
 
 
-def test_doorbell_loses_no_wakeup() -> None:
+def meet_sleepers(times: int) -> None:
     """The producer publishes just when the reader falls asleep, again and again, and rings once for each."""
-    hammer = Hammer(lives=1, records_per_life=40_000)
+    hammer = Hammer(lives=1, records_per_life=times)
     waiter = (hammer.lane, HANDSHAKE_IN, MEDIA, 1, hammer.stride, hammer.board)
     running = [hammer.consumer(at_most_once=False), fork(lambda: hammer.harness.produce_and_wait(*waiter))]
     with reaped(running):
@@ -93,6 +93,15 @@ def test_doorbell_loses_no_wakeup() -> None:
     hammer.assert_whole()
     assert hammer.word("read") == hammer.stride
     assert hammer.word("sleeps") > 100
+
+
+def test_doorbell_loses_no_wakeup() -> None:
+    meet_sleepers(40_000)
+
+
+@pytest.mark.system
+def test_doorbell_loses_no_wakeup_in_a_million() -> None:
+    meet_sleepers(1_000_000)
 
 
 def kill_producers(kills: int, seed: int) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shm.config import ConfigurationError, parse
+from shm.daemon.config import ConfigurationError, parse
 from transceiverd.signalling.config import SECTIONS, OperatorSection, SignallingSection
 from transceiverd.signalling.exposure import check_exposure, is_loopback
 

@@ -1,6 +1,6 @@
 """The `[ice]` section of the configuration: how long a lite agent waits, and how often it answers a stranger.
 
-Loaded by the transceiver through `shm/config.py`; the engines take the struct as it is.
+Loaded by the transceiver through `shm/daemon`; the engines take the struct as it is.
 """
 
 from typing import Annotated

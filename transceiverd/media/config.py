@@ -1,6 +1,6 @@
 """The `[media]` section of the configuration file.
 
-Read by the transceiver's main module through shm/config.py, which checks types and bounds. Every option is read when a
+Read by the transceiver's main module through shm/daemon, which checks types and bounds. Every option is read when a
 transceiver starts; a change needs a restart.
 """
 

@@ -1,6 +1,6 @@
 """The sections `[signalling]` and `[operator]` of `ringline.toml`.
 
-Read through `shm/config.py`, which makes errors and the reference page from the descriptions. What one field alone
+Read through `shm/daemon`, which makes errors and the reference page from the descriptions. What one field alone
 cannot say (who may be reached from where) is checked in `exposure.py`.
 """
 

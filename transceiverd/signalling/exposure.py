@@ -5,7 +5,7 @@ Called once at start and by `--check-config`, after each field by itself was fou
 
 import ipaddress
 
-from shm.config import ConfigurationError
+from shm.daemon.config import ConfigurationError
 from transceiverd.signalling.config import OperatorSection, SignallingSection
 
 LINES_TO_ADD = 'auth = "tokens"\ntokens = ["<at least 16 characters, as `openssl rand -hex 24` prints them>"]'

@@ -6,8 +6,8 @@
  */
 
 import { Call } from "./call.js";
-import { explainDelay, explainEnd, explainError } from "./diagnosis.js";
-import { Graph, short } from "./graphs.js";
+import { explainDelay, explainEnd, explainError, hasEnded } from "./diagnosis.js";
+import { Graph } from "./graphs.js";
 import { Meter } from "./meters.js";
 import { element, Panel } from "./panel.js";
 import { milliseconds, SetupView } from "./setup.js";
@@ -16,7 +16,7 @@ import { microphonePossible, Sound } from "./sound.js";
 import { StatisticsReader } from "./statistics.js";
 
 const TICK_MS = 1_000;
-const DIAGNOSIS_EVERY_TICKS = 4; // in a call that works; while it is being set up, every tick
+const DIAGNOSIS_EVERY_TICKS = 3; // in a call that works; while it is being set up, every tick
 const READINESS_EVERY_TICKS = 5; // while there is no call
 const LOST_AFTER = 2; // "no such call" so many times in a row: not just a process that is being replaced
 const CHOICES_KEY = "ringline.choices";
@@ -30,6 +30,8 @@ class App {
     this.attempt = 0; // counts presses on Call: what belongs to an older one is void
     this.ticks = 0;
     this.unknown = 0;
+    this.flowing = false;
+    this.notice = null; // what the controls have to report, beside the server's findings
     this.sentMeter = new Meter(element("sent-meter"), element("sent-reading"));
     this.heardMeter = new Meter(element("heard-meter"), element("heard-reading"));
     this.setup = new SetupView({
@@ -38,9 +40,9 @@ class App {
       total: element("setup-total"),
     });
     this.graphs = {
-      roundTrip: new Graph(element("round-trip-graph"), { name: "Round-trip time", unit: "ms", smallest: 10 }),
-      jitter: new Graph(element("jitter-graph"), { name: "Jitter", unit: "ms", smallest: 10 }),
-      loss: new Graph(element("loss-graph"), { name: "Loss", unit: "percent", smallest: 5 }),
+      roundTrip: graph("round-trip-graph", "Round-trip time", "ms", 10, ["--alone"]),
+      jitter: graph("jitter-graph", "Jitter", "ms", 10, ["--first", "--second"]),
+      loss: graph("loss-graph", "Loss", "percent", 5, ["--first", "--second"]),
     };
   }
 
@@ -77,7 +79,7 @@ class App {
     try {
       const source = await this.sound.open(kind);
       if (attempt !== this.attempt) return source.stop();
-      this.sound.keep(source);
+      this._keep(source);
       this._place(source.track);
     } catch (error) {
       if (attempt === this.attempt) this._fail(error);
@@ -111,11 +113,16 @@ class App {
     this.call = null;
     this._quiet();
     this.panel.report(null);
+    this.panel.transports(call.lastTransports);
     if (end.by === "us") return this.panel.state("ended");
-    if (end.error) return this._fail(end.error);
+    if (end.error) {
+      call.release(true);
+      return this._fail(end.error);
+    }
     this.panel.state(call.connectedAt ? "ended" : "failed");
     const attempt = this.attempt;
     const diagnosis = await this._askDiagnosis(call);
+    call.release(diagnosis !== null && !hasEnded(diagnosis));
     if (attempt !== this.attempt) return;
     if (diagnosis) this.panel.serverView(diagnosis);
     this.panel.report(explainEnd(call.lastTransports, diagnosis, call.connectedAt > 0));
@@ -143,12 +150,13 @@ class App {
     this.panel.transports(call.transports);
     this.setup.show(call.timeline);
     if (call.state === "connected") {
-      this.panel.report(null);
+      this.panel.report(this.notice);
       this.panel.clock(performance.now() - call.connectedAt);
     }
   }
 
   _clear() {
+    this.notice = null;
     this.panel.report(null);
     this.panel.askToken(false);
     this.panel.transports({ ice: "new", dtls: "new" });
@@ -163,7 +171,6 @@ class App {
     this.sentMeter.stop();
     this.heardMeter.stop();
     this.sound.rest();
-    this.panel.transports({ ice: "closed", dtls: "closed" });
   }
 
   // ---------------------------------------------------------------- once a second
@@ -172,7 +179,8 @@ class App {
     this.ticks += 1;
     if (this.call) {
       this._measure(this.call);
-      if (this.call.state !== "connected" || this.ticks % DIAGNOSIS_EVERY_TICKS === 0) this._diagnose(this.call);
+      const well = this.call.state === "connected" && this.flowing && this.unknown === 0;
+      if (!well || this.ticks % DIAGNOSIS_EVERY_TICKS === 0) this._diagnose(this.call);
     } else if (this.ticks % READINESS_EVERY_TICKS === 0 && !document.hidden) {
       this._askReadiness();
     }
@@ -183,13 +191,14 @@ class App {
     const sample = await this.statistics.read();
     if (this.call !== call || !call.connectedAt) return;
     const now = performance.now();
+    this.flowing = sample.arrived > 0;
     this.panel.path(sample);
     this.graphs.roundTrip.push(now, [sample.roundTrip]);
     this.graphs.jitter.push(now, [sample.jitterThere, sample.jitterBack]);
     this.graphs.loss.push(now, [sample.lossThere, sample.lossBack]);
     element("round-trip").textContent = sample.roundTrip === null ? "–" : milliseconds(sample.roundTrip);
-    element("jitter").textContent = pairOf(sample.jitterThere, sample.jitterBack, "ms");
-    element("loss").textContent = pairOf(sample.lossThere, sample.lossBack, "%");
+    this.panel.pair("jitter", sample.jitterThere, sample.jitterBack, "ms");
+    this.panel.pair("loss", sample.lossThere, sample.lossBack, "%");
   }
 
   async _diagnose(call) {
@@ -197,10 +206,10 @@ class App {
     if (this.call !== call || diagnosis === undefined) return;
     this.unknown = diagnosis === null ? this.unknown + 1 : 0;
     if (diagnosis) this.panel.serverView(diagnosis);
-    if (this.unknown >= LOST_AFTER || diagnosis?.state === "closed" || diagnosis?.state === "closing") {
+    if (this.unknown >= LOST_AFTER || hasEnded(diagnosis)) {
       call.endedByServer();
     } else if (diagnosis) {
-      this.panel.report(explainDelay(diagnosis));
+      this.panel.report(explainDelay(diagnosis) ?? this.notice);
     }
   }
 
@@ -229,28 +238,40 @@ class App {
   async _choose(input) {
     saveChoices();
     if (input.name === "echo") return this.sound.delay(input.value === "second");
-    const call = this.call;
-    if (!call) return;
+    this.panel.hint(input.value);
+    if (this.call) await this._switch(this.call, input.value);
+  }
+
+  /** Send something else in a call that goes on. */
+  async _switch(call, kind) {
     try {
-      const source = await this.sound.open(input.value);
+      const source = await this.sound.open(kind);
       if (this.call !== call) return source.stop();
       await call.send(source.track);
-      this.sound.keep(source);
+      this._keep(source);
+      this.notice = null;
     } catch (error) {
-      this.panel.report(explainError(error));
+      this.notice = explainError(error);
+      choose("source", this.kind);
+      this.panel.hint(this.kind);
     }
+    this.panel.report(this.notice);
+  }
+
+  _keep(source) {
+    this.sound.keep(source);
+    this.kind = source.kind;
+    // Only when it ends by itself: unplugged, or taken away in the browser's settings.
+    source.track.addEventListener("ended", () => {
+      this.notice = explainError(new CallError("microphone-gone", "the track has ended"));
+      this.panel.report(this.notice);
+    });
   }
 
   _restoreChoices() {
-    for (const [name, value] of Object.entries(savedChoices())) {
-      for (const input of document.querySelectorAll(`input[type=radio]`)) {
-        if (input.name === name && input.value === value) input.checked = true;
-      }
-    }
-    if (!microphonePossible()) {
-      element("hint").textContent = "The microphone needs HTTPS; the test tone works as it is.";
-      document.querySelector("input[value=tone]").checked = true;
-    }
+    for (const [name, value] of Object.entries(savedChoices())) choose(name, value);
+    if (!microphonePossible()) choose("source", "tone");
+    this.panel.hint(microphonePossible() ? chosen("source") : "insecure");
     this.sound.delay(chosen("echo") === "second");
   }
 
@@ -269,8 +290,18 @@ class App {
   }
 }
 
+function graph(id, name, unit, smallest, colours) {
+  return new Graph(element(id), { name, unit, smallest, colours });
+}
+
 function chosen(name) {
   return document.querySelector(`input[name=${name}]:checked`).value;
+}
+
+function choose(name, value) {
+  for (const input of document.querySelectorAll("input[type=radio]")) {
+    if (input.name === name && input.value === value) input.checked = true;
+  }
 }
 
 function saveChoices() {
@@ -287,11 +318,6 @@ function savedChoices() {
   } catch {
     return {};
   }
-}
-
-function pairOf(there, back, unit) {
-  const known = [there, back].filter((value) => value !== null);
-  return known.length ? `${known.map(short).join(" / ")} ${unit}` : "–";
 }
 
 new App().start();

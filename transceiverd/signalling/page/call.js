@@ -63,12 +63,18 @@ export class Call extends EventTarget {
     }
   }
 
+  /** Let go of the connection of a call that ended; `hangUp`: the server does not know yet that it has. */
+  async release(hangUp) {
+    if (hangUp && this.location) await this._signalling.hangUp(this.location);
+    this.peer.close();
+  }
+
   /** Send another track from now on, without a new offer. */
   async send(track) {
     await this._sender.replaceTrack(track);
   }
 
-  /** End it from this side; a second time does nothing. */
+  /** End it from this side, also while the page goes away; a second time does nothing. */
   hangUp() {
     this._end({ by: "us" });
   }
@@ -90,11 +96,8 @@ export class Call extends EventTarget {
   async _signal() {
     const { answer, location } = await this._signalling.place(this.peer.localDescription.sdp);
     this.location = location;
-    if (this.state === "ended") {
-      // Hung up while the answer was on its way: the server must hear of it.
-      await this._signalling.hangUp(location);
-      return;
-    }
+    // Hung up while the answer was on its way: the server must hear of it.
+    if (this.state === "ended") return this.release(true);
     await this.peer.setRemoteDescription({ type: "answer", sdp: answer });
     this.timeline.mark("answered", performance.now());
     this._move("ice");
@@ -142,13 +145,15 @@ export class Call extends EventTarget {
     this._tell("remote", new MediaStream([event.track]));
   }
 
-  /** Once: the server is told, the transports are closed. */
+  /**
+   * Once. Our own end reaches the server as a hang-up before the transports close. With any other the one who listens
+   * may ask the server why, and then calls `release`: a hung-up call explains nothing any more.
+   */
   _end(end) {
     if (this.state === "ended") return;
-    if (this.location) this._signalling.hangUp(this.location);
-    this.lastTransports = this.transports;
-    this.peer.close();
+    this.lastTransports = remains(this.transports);
     this._move("ended");
+    if (end.by === "us" && this.location) this.release(true);
     this._tell("ended", end);
   }
 
@@ -162,4 +167,10 @@ export class Call extends EventTarget {
   _tell(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
+}
+
+/** What is left of the transports' states at a call's end: what had not worked, and that the rest is closed. */
+function remains({ ice, dtls }) {
+  const left = (state) => (["new", "checking", "connecting", "disconnected", "failed"].includes(state) ? state : "closed");
+  return { ice: left(ice), dtls: left(dtls) };
 }

@@ -28,6 +28,7 @@ const BROWSER = {
     "The browser gives this page no microphone",
     "It does so only over HTTPS or on the server's own machine. Open the https:// address, or send the test tone.",
   ],
+  "microphone-gone": ["The microphone went away", "Plug it in again and choose it once more, or send the test tone."],
   unreachable: ["The server does not answer", "Is it running, and is this device still in its network?"],
   timeout: ["The server took too long to answer", "It may be overloaded. Call again in a moment."],
   token: ["The server wants a token", "Open the link that the server printed at its start, or enter the token here."],
@@ -45,6 +46,14 @@ const STUCK = {
   dtls: ["No secure connection", "A path was found, but the two ends could not agree on keys over it."],
   media: ["No audio arrives", "The connection stands, but the server hears nothing."],
   consent: ["The connection was lost", "The network changed or broke off. Call again."],
+};
+
+// The same while the call still tries.
+const DELAYED = {
+  ice: "Still looking for a path",
+  dtls: "Still no secure connection",
+  media: "No audio arrives",
+  consent: "The connection is interrupted",
 };
 
 // Ends of a call that the server's application or its operator wanted.
@@ -68,14 +77,13 @@ export function explainError(error) {
 
 /** A call that is being set up or runs: what hinders it, or null. @returns {Report | null} */
 export function explainDelay(diagnosis) {
-  if (!diagnosis.stuck_in || !STUCK[diagnosis.stuck_in]) return null;
-  const [title, text] = STUCK[diagnosis.stuck_in];
-  return report("warning", `${title} yet`, text, messages(diagnosis));
+  if (!(diagnosis.stuck_in in DELAYED)) return null;
+  return report("warning", DELAYED[diagnosis.stuck_in], STUCK[diagnosis.stuck_in][1], messages(diagnosis));
 }
 
 /**
  * A call that ended without being hung up here.
- * @param {{ice: string, dtls: string}} transports the browser's states at the end
+ * @param {{ice: string, dtls: string}} transports the browser's states at the end; `closed`: it had worked
  * @param {object | null | undefined} diagnosis null: the server knows no such call; undefined: it could not be asked
  * @param {boolean} wasConnected
  * @returns {Report}
@@ -88,13 +96,18 @@ export function explainEnd(transports, diagnosis, wasConnected) {
   return report("error", title, text, messages(diagnosis));
 }
 
+/** Whether the server's diagnosis is of a call that is over. */
+export function hasEnded(diagnosis) {
+  return diagnosis?.state === "closed" || diagnosis?.state === "closing";
+}
+
 function headline(transports, diagnosis, wasConnected) {
   const stuck = STUCK[diagnosis?.stuck_in];
   if (stuck) return stuck;
   if (transports.dtls === "failed") return STUCK.dtls;
-  if (diagnosis?.state === "closed") return ENDED_BY_SERVER;
+  if (hasEnded(diagnosis)) return ENDED_BY_SERVER;
   if (wasConnected) return INTERRUPTED;
-  return transports.ice === "connected" || transports.ice === "completed" ? STUCK.dtls : STUCK.ice;
+  return transports.ice === "closed" ? STUCK.dtls : STUCK.ice;
 }
 
 function messages(diagnosis) {

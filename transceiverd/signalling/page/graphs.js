@@ -7,20 +7,19 @@
 
 const SPAN_MS = 60_000;
 const LINE_WIDTH = 1.75;
-const PADDING = { top: 8, right: 4, bottom: 4, left: 34 }; // CSS pixels; left: room for the scale's numbers
+const PADDING = { top: 8, right: 4, bottom: 8, left: 34 }; // CSS pixels; left: room for the scale's numbers
 const FONT_PX = 11;
 const LABEL_EVERY_MS = 5_000; // a screen reader need not hear of every second
 
 export class Graph {
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {{name: string, unit: string, smallest: number}} options `smallest`: least value of the scale's top, so
-   *   that noise around zero does not fill the graph
+   * @param {{name: string, unit: string, smallest: number, colours: string[]}} options `smallest`: least value of the
+   *   scale's top, so that noise around zero does not fill the graph; `colours`: of the lines, as CSS properties
    */
   constructor(canvas, options) {
     this._canvas = canvas;
     this._options = options;
-    this._labelledAt = 0;
     this.clear();
     new ResizeObserver(() => this.draw()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
@@ -29,6 +28,8 @@ export class Graph {
   /** Forget all samples. */
   clear() {
     this._samples = [];
+    this._labelledAt = -Infinity;
+    this._canvas.setAttribute("aria-label", `${this._options.name}: no call yet`);
     this.draw();
   }
 
@@ -49,7 +50,7 @@ export class Graph {
     const top = scaleTop(this._highest(), this._options.smallest);
     const place = this._placement(width, height, top);
     this._grid(pen, style, place, width, top);
-    ["--first", "--second"].forEach((name, line) => this._line(pen, style.getPropertyValue(name), place, line));
+    this._options.colours.forEach((name, line) => this._line(pen, style.getPropertyValue(name), place, line));
   }
 
   _pen(width, height) {
@@ -83,7 +84,7 @@ export class Graph {
       pen.lineTo(width - PADDING.right, y);
       pen.stroke();
       pen.fillStyle = style.getPropertyValue("--muted");
-      pen.fillText(short(value), PADDING.left - 7, Math.min(y, this._canvas.clientHeight - FONT_PX / 2));
+      pen.fillText(short(value), PADDING.left - 7, y);
     }
   }
 

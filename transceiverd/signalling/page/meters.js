@@ -63,7 +63,7 @@ export class Meter {
     this._tap.getFloatFrequencyData(this._spectrum);
     const silent = level <= FLOOR_DB;
     const hertz = silent ? null : tone(this._spectrum, this._tap.context.sampleRate / this._tap.fftSize);
-    const words = silent ? "silent" : `${Math.round(level)} dB${hertz ? ` · ${Math.round(hertz)} Hz` : ""}`;
+    const words = silent ? "silent" : `\u2212${Math.round(-level)} dB${hertz ? ` · ${Math.round(hertz)} Hz` : ""}`;
     this._reading.textContent = words;
     this._element.setAttribute("aria-valuenow", String(Math.round(Math.max(level, FLOOR_DB))));
     this._element.setAttribute("aria-valuetext", words);

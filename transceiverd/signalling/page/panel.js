@@ -27,6 +27,11 @@ const TONES = {
   failed: "bad",
   disconnected: "warning",
 };
+const HINTS = {
+  microphone: "With loudspeakers the echo can reach the microphone again: headphones sound best.",
+  tone: "A steady 440 Hz: if 440 Hz comes back, the whole way there and back works.",
+  insecure: "The microphone needs HTTPS. The test tone works without.",
+};
 const TRANSPORT_WORDS = { completed: "connected", new: "–", closed: "closed" };
 // Steps of the server's own clock worth showing, from `transceiverd/phases.py`.
 const SERVER_STEPS = { check_accepted: "first check", dtls_done: "DTLS done", first_media: "first audio" };
@@ -73,6 +78,19 @@ export class Panel {
     element("cipher").textContent = sample?.cipher || "–";
   }
 
+  /** Two numbers in the colours of their lines; null: not known. */
+  pair(id, there, back, unit) {
+    const known = [[there, "first"], [back, "second"]].filter(([value]) => value !== null);
+    if (known.length === 0) return element(id).replaceChildren("–");
+    const parts = known.flatMap(([value, line]) => [" / ", colouredNumber(value, line)]);
+    element(id).replaceChildren(...parts.slice(1), ` ${unit}`);
+  }
+
+  /** One sentence below the meters that suits what is sent. */
+  hint(name) {
+    element("hint").textContent = HINTS[name];
+  }
+
   /** Whether the server would take a call now. */
   readiness(tone, words) {
     const line = element("readiness");
@@ -90,8 +108,8 @@ export class Panel {
     setText(element("report-text"), report.text);
     element("report-text").hidden = !report.text;
     const list = element("report-reasons");
-    if (list.textContent === report.reasons.join("")) return;
-    list.replaceChildren(...report.reasons.map((reason) => textElement("li", reason)));
+    if (list.textContent === report.reasons.join("").replaceAll("`", "")) return;
+    list.replaceChildren(...report.reasons.map(reasonElement));
   }
 
   /** Ask for a token, or not any more. */
@@ -122,15 +140,32 @@ function facts(diagnosis) {
     ["You come from", diagnosis.addresses.map(described).join("; ") || `${diagnosis.client_address} (HTTP only)`],
     ["You were answered with", diagnosis.answered.join(", ") || "no address"],
     ["After the answer", steps.map(([name, words]) => `${words} ${milliseconds(phases[name])}`).join(", ") || "–"],
-    ["DTLS", diagnosis.dtls?.version ? `${diagnosis.dtls.version}, server is ${diagnosis.dtls.role}` : "–"],
+    ["DTLS", diagnosis.dtls?.version ? handshake(diagnosis.dtls) : "–"],
     ["Packets", `${media?.packets_received ?? 0} heard, ${media?.gaps_up ?? 0} missing, ${media?.packets_sent ?? 0} sent`],
     ["Dropped", drops.map(([reason, count]) => `${count} ${reason.replaceAll("_", " ")}`).join(", ") || "none"],
   ];
 }
 
+function handshake({ version, role }) {
+  return `${version.replace("DTLSv", "DTLS ")}, opened by ${role === "client" ? "the server" : "this browser"}`;
+}
+
+function colouredNumber(value, line) {
+  const made = textElement("span", value === 0 ? "0" : value.toFixed(value < 9.95 ? 1 : 0));
+  made.className = line;
+  return made;
+}
+
 function described(address) {
   const marks = [address.nominated && "nominated", address.proven && "proven"].filter(Boolean).join(", ");
   return marks ? `${address.client} (${marks})` : address.client;
+}
+
+/** What the server writes between backticks is a name in its configuration. */
+function reasonElement(reason) {
+  const item = document.createElement("li");
+  item.append(...reason.split("`").map((part, index) => (index % 2 ? textElement("code", part) : part)));
+  return item;
 }
 
 function textElement(name, text) {

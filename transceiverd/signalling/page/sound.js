@@ -35,7 +35,7 @@ export class Sound {
     this._context.resume().catch(() => {});
   }
 
-  /** The track to send: of the microphone or the tone. Throws CallError. The source used before goes on until `keep`. */
+  /** `{kind, track, stop}` of the microphone or the tone. Throws CallError. The source before goes on until `keep`. */
   async open(kind) {
     const source = kind === "tone" ? this._openTone() : await this._openMicrophone();
     source.node.connect(this.sent);
@@ -97,14 +97,14 @@ export class Sound {
     oscillator.connect(node).connect(outlet);
     oscillator.start();
     const [track] = outlet.stream.getAudioTracks();
-    return { track, node, stop: () => stopAll(track, node, () => oscillator.stop()) };
+    return { kind: "tone", track, node, stop: () => stopAll(track, node, () => oscillator.stop()) };
   }
 
   async _openMicrophone() {
     const stream = await microphone();
     const [track] = stream.getAudioTracks();
     const node = this._context.createMediaStreamSource(stream);
-    return { track, node, stop: () => stopAll(track, node, () => {}) };
+    return { kind: "microphone", track, node, stop: () => stopAll(track, node, () => {}) };
   }
 }
 

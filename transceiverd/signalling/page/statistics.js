@@ -12,6 +12,7 @@
  * @property {number | null} jitterBack ms, as we measure it
  * @property {number | null} lossThere percent, as the server reports it
  * @property {number | null} lossBack percent of what should have come back
+ * @property {number} arrived packets since the reading before
  * @property {string} path `address:port` at the server and the transport, empty while there is none
  * @property {string} cipher of DTLS and SRTP, empty while there is none
  */
@@ -29,24 +30,25 @@ export class StatisticsReader {
     const inbound = of("inbound-rtp");
     const remote = of("remote-inbound-rtp");
     const pair = selectedPair(all);
+    const flow = this._flow(inbound);
     return {
       roundTrip: scaled(pair?.currentRoundTripTime ?? remote?.roundTripTime, 1000),
       jitterThere: scaled(remote?.jitter, 1000),
       jitterBack: inbound?.packetsReceived ? scaled(inbound.jitter, 1000) : null,
       lossThere: scaled(remote?.fractionLost, 100),
-      lossBack: this._loss(inbound),
+      lossBack: flow.loss,
+      arrived: flow.arrived,
       path: describePath(all, pair),
       cipher: describeCipher(of("transport")),
     };
   }
 
-  _loss(inbound) {
-    if (!inbound?.packetsReceived) return null;
-    const now = { lost: inbound.packetsLost ?? 0, received: inbound.packetsReceived };
+  _flow(inbound) {
+    const now = { lost: inbound?.packetsLost ?? 0, received: inbound?.packetsReceived ?? 0 };
     const lost = Math.max(0, now.lost - this._before.lost);
-    const expected = lost + now.received - this._before.received;
+    const arrived = Math.max(0, now.received - this._before.received);
     this._before = now;
-    return expected > 0 ? (100 * lost) / expected : null;
+    return { arrived, loss: lost + arrived > 0 ? (100 * lost) / (lost + arrived) : null };
   }
 }
 
@@ -68,7 +70,14 @@ const TLS_VERSIONS = { FEFD: "DTLS 1.2", FEFC: "DTLS 1.3", "0303": "DTLS 1.2", "
 
 function describeCipher(transport) {
   const version = TLS_VERSIONS[(transport?.tlsVersion ?? "").toUpperCase()] ?? "";
-  return [version, transport?.srtpCipher].filter(Boolean).join(", ").replaceAll("_", "-");
+  return [version, srtpName(transport?.srtpCipher)].filter(Boolean).join(", ");
+}
+
+/** Browsers write one profile as `SRTP_AES128_CM_HMAC_SHA1_80` or `AES_CM_128_HMAC_SHA1_80`. */
+function srtpName(profile) {
+  if (!profile) return "";
+  const [bits] = /128|256/.exec(profile) ?? [""];
+  return `SRTP AES-${bits}-${profile.includes("GCM") ? "GCM" : "CM"}`;
 }
 
 function scaled(value, factor) {

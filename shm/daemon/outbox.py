@@ -13,7 +13,7 @@ import termios
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from relayd.loop import READ, WRITE, EventLoop
+from shm.daemon.loop import READ, WRITE, EventLoop
 
 
 class PeerTooSlow(RuntimeError):

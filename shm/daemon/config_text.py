@@ -1,4 +1,4 @@
-"""Finds the line of a key in a TOML text, for error messages. Called by shm/config.py with texts that tomllib accepts.
+"""Finds the line of a key in a TOML text, for error messages. Called by shm/daemon with texts that tomllib accepts.
 
 tomllib gives values without places. This reads only what it takes to know where each key stands: table headers, keys
 (bare, quoted, dotted), and where values end (strings, multi-line strings, arrays, inline tables). Keys inside of inline

@@ -14,7 +14,7 @@ import stat
 import time
 from pathlib import Path
 
-LOCK_NAME = "relayd.lock"
+LOCK_NAME = "shm.daemon.lock"
 # Workers die by PDEATHSIG within milliseconds of their supervisor; a loaded machine gets this long for it (seconds).
 ORPHAN_PATIENCE_SECONDS = 5.0
 ORPHAN_POLL_SECONDS = 0.01
@@ -71,7 +71,7 @@ def process_start_time(pid: int) -> int | None:
 
 
 class RuntimeLock:
-    """Holds `relayd.lock`. Keep it until the process ends; the descriptor is what children inherit."""
+    """Holds `shm.daemon.lock`. Keep it until the process ends; the descriptor is what children inherit."""
 
     def __init__(
         self, directory: Path, patience_seconds: float = ORPHAN_PATIENCE_SECONDS, *, name: str = LOCK_NAME

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -34,3 +36,19 @@ class Ringline(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least important messages that are logged. Never one a packet, whatever the level."),
     ] = "info"
+
+
+def default_runtime_directory() -> Path:
+    """/run/ringline for root; else the user's own runtime directory, so that a checkout runs without any set-up."""
+    uid = os.geteuid()
+    if uid == 0:
+        return Path("/run/ringline")
+    user_directory = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Path(user_directory) / "ringline" if user_directory else Path(f"/tmp/ringline-{uid}")
+
+
+def runtime_directory(common: Ringline) -> Path:
+    """The default is for a service; without root it cannot be made, and the user's own takes its place."""
+    if common.runtime_directory == Ringline().runtime_directory:
+        return default_runtime_directory()
+    return Path(common.runtime_directory)

@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from shm.config_reference import Option, allowed_values, describe, format_reference, options_of, toml_value
-from shm.config_text import dotted, line_of
+from shm.daemon.config_reference import Option, allowed_values, describe, format_reference, options_of, toml_value
+from shm.daemon.config_text import dotted, line_of
 
 __all__ = [
     "DEFAULT_PATH",

@@ -1,6 +1,6 @@
 """What the options of a configuration are: names, types, defaults, limits, descriptions, and a reference of them.
 
-Called by shm/config.py for its messages, by `--help`-like output, and by whoever writes the commented configuration
+Called by shm/daemon for its messages, by `--help`-like output, and by whoever writes the commented configuration
 file that is installed. A description is the field's `Meta(description=...)`, or else the docstring under the field.
 """
 

@@ -1,0 +1,42 @@
+"""One browser and one server for the whole folder: starting them costs seconds; a tab costs none."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.chromium import EXECUTABLE, arguments, write_microphone
+from tests.browser.person import Person
+from tests.daemons import Server, running, wait_for
+
+
+@pytest.fixture(scope="package")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Headless Chromium with a fresh profile, whose microphone hears a tone."""
+    if not EXECUTABLE.exists():
+        pytest.skip(f"no {EXECUTABLE}: `apt-get install chromium`")
+    microphone = tmp_path_factory.mktemp("browser") / "microphone.wav"
+    write_microphone(microphone)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=arguments(microphone))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[Server]:
+    """Both daemons; a test leaves no call behind."""
+    with running() as started:
+        yield started
+
+
+@pytest.fixture
+def person(browser: Browser, server: Server) -> Iterator[Person]:
+    """Somebody with the page open, who at the end finds nothing on the console."""
+    context = browser.new_context()
+    person = Person(context.new_page())
+    person.open(server.url)
+    yield person
+    context.close()
+    wait_for(lambda: not server.sessions(), "no call is left when the tab is closed")
+    assert person.complaints == []

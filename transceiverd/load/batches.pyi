@@ -1,0 +1,1 @@
+"""Types of transceiverd/load/batches.pyx: nothing for Python."""

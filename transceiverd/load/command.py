@@ -1,0 +1,173 @@
+"""`relayctl load`: the command line of the load generator, and its exit status.
+
+Exit status: 0 every call was established and heard itself and no packet was lost; 1 not so; 2 wrong command line.
+"""
+
+import argparse
+import contextlib
+import gc
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvloop
+from rich.console import Console
+from rich.live import Live
+
+from relayd.process import raise_descriptor_limit
+from relayd.relayctl import runtime_directory_of
+from shm.config import ConfigurationError
+from transceiverd.load.plan import Plan
+from transceiverd.load.plot import draw
+from transceiverd.load.processes import ProcessMeter, find_server, kernel_drops, with_children
+from transceiverd.load.report import progress_line, summary
+from transceiverd.load.run import LoadRun
+
+EXIT_IMPERFECT = 1
+EXIT_USAGE = 2
+
+DESCRIPTION = """\
+Places many calls at a WebRTC server that speaks /v1/realtime/calls or WHIP and echoes audio, sends 50 packets a second
+a call, and judges what comes back. Every packet carries its number and send time.
+"""
+
+EPILOG = """\
+examples:
+  relayctl load --calls 20 http://127.0.0.1:8080             a first try, against `make run`
+  relayctl load --calls 500 --rate 50 --seconds 30 URL       500 calls, 50 new ones a second, held for 30 s
+  relayctl load --calls 1000 --storm URL                     everybody redials in the same moment
+  relayctl load --calls 2000 --silent URL                    calls without audio: set-up and memory
+  relayctl load --calls 100 --mix 5%% URL                     five of them by aiortc (pip install 'ringline[load]')
+  relayctl load --json --plot run.svg URL                    for programs, and a picture
+
+The server's processes are found through relayd's control socket (options --config, --runtime-directory before `load`),
+or named with --pids. exit status: 0 all calls up and no packet lost, 1 not so, 2 wrong command line.
+"""
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Entry point of the group `ringline.relayctl`."""
+    parser = subparsers.add_parser(
+        "load", help="place many calls and measure", description=DESCRIPTION, epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    number = parser.add_argument
+    number("url", metavar="URL", help="the server (http://host:port), or the URL that offers are posted to")
+    number("--calls", type=int, default=Plan.calls, metavar="N", help="default %(default)s, at most 20000")
+    number("--rate", type=float, default=Plan.rate, metavar="N", help="new calls a second, default %(default)s")
+    number("--seconds", type=float, default=Plan.seconds, metavar="S", help="hold them so long, default %(default)s")
+    number("--patience", type=float, default=Plan.patience_seconds, metavar="S",
+           help="a call not up by then has failed, default %(default)s")  # fmt: skip
+    number("--payload-bytes", type=int, default=Plan.payload_bytes, metavar="N", help="of a packet, default %(default)s")
+    number("--consent", type=float, default=Plan.consent_seconds, metavar="S",
+           help="between two consent checks of a call, default %(default)s")  # fmt: skip
+    number("--silent", action="store_true", help="send no audio")
+    number("--storm", action="store_true", help="half way everybody is cut off and redials at once")
+    number("--mix", type=_share, default=0.0, metavar="PERCENT", help="share of the calls placed by aiortc")
+    number("--token", default="", metavar="TOKEN", help="bearer token for the server")
+    number("--pids", type=_pids, metavar="PID,...", help="measure these processes and their children")
+    number("--allow-remote", action="store_true", help="call servers that are not on this machine")
+    number("--json", action="store_true", help="one JSON object instead of tables")
+    number("--plot", type=_svg, metavar="FILE.svg", help="write the course of the run as a picture")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a load as the options say."""
+    try:
+        plan = _plan(options)
+    except ValueError as error:
+        return _refuse(str(error))
+    if plan.aiortc_calls and importlib.util.find_spec("aiortc") is None:
+        return _refuse("--mix needs aiortc: pip install 'ringline[load]', or leave --mix out")
+    raise_descriptor_limit()
+    directory = _runtime_directory(options)
+    pids = [child for pid in options.pids for child in with_children(pid)] if options.pids else _server(directory)
+    figures = _measure(plan, pids, directory, show=not options.json)
+    if options.plot is not None:
+        options.plot.write_text(draw(figures), encoding="utf-8")
+    if options.json:
+        print(orjson.dumps(figures).decode())
+    else:
+        Console().print(summary(figures))
+    return 0 if _is_perfect(figures) else EXIT_IMPERFECT
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    return Plan(
+        url=options.url,
+        calls=options.calls,
+        rate=options.rate,
+        seconds=options.seconds,
+        patience_seconds=options.patience,
+        payload_bytes=options.payload_bytes,
+        silent=options.silent,
+        storm=options.storm,
+        mix=options.mix,
+        consent_seconds=options.consent,
+        token=options.token,
+        allow_remote=options.allow_remote,
+    )
+
+
+def _measure(plan: Plan, pids: list[int], directory: Path | None, *, show: bool) -> dict[str, Any]:
+    console = Console(stderr=True)
+    live = Live(console=console, transient=True, refresh_per_second=4) if show and console.is_terminal else None
+    gc.collect()
+    gc.freeze()  # looking through all modules again and again would be our longest pauses
+    with live or contextlib.nullcontext():
+        job = LoadRun(
+            plan,
+            ProcessMeter(pids),
+            lambda point: live.update(progress_line(point)) if live else None,
+            lambda: kernel_drops(directory) if directory is not None else None,
+        )
+        return uvloop.run(job.run())
+
+
+def _is_perfect(figures: dict[str, Any]) -> bool:
+    calls, packets = figures["calls"], figures["packets"]
+    wrong = [*calls["failed"].values(), *calls["ended_early"].values(), calls["unheard"]]
+    wrong += [packets[name] for name in ("lost", "duplicates", "foreign", "unauthentic")]
+    return not any(wrong)
+
+
+def _runtime_directory(options: argparse.Namespace) -> Path | None:
+    try:
+        return runtime_directory_of(options)
+    except ConfigurationError as error:
+        print(f"relayctl: {error}; the server is not measured", file=sys.stderr)
+        return None
+
+
+def _server(directory: Path | None) -> list[int]:
+    found = find_server(directory) if directory is not None else []
+    if not found:
+        print("relayctl: no relayd found to measure; name its configuration or use --pids", file=sys.stderr)
+    return found
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / 100
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: found no percentage, allowed are 0% to 100%") from None
+
+
+def _pids(text: str) -> list[int]:
+    if not all(part.isdigit() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r}: found no list of numbers with commas between")
+    return [int(part) for part in text.split(",")]
+
+
+def _svg(text: str) -> Path:
+    if not text.endswith(".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r}: pictures are SVG; the name must end in .svg")
+    return Path(text)
+
+
+def _refuse(message: str) -> int:
+    print(f"relayctl: {message}", file=sys.stderr)
+    return EXIT_USAGE

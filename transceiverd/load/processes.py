@@ -1,0 +1,119 @@
+"""CPU time and memory of the server's processes and of ourselves, by process.
+
+Used by a load run and by `bench/`. The server's processes are found through relayd's control socket, or named by pid.
+CPU time comes from psutil, summed over threads; memory is PSS (shared pages shared out), which may be added up.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from relayd.relay_client import NoRelay, RefusedByRelay, RelayClient
+
+
+class Usage(NamedTuple):
+    """CPU seconds since a process began, and its PSS in bytes."""
+
+    user: float
+    system: float
+    pss: int = 0
+
+    @property
+    def cpu(self) -> float:
+        """Both kinds together."""
+        return self.user + self.system
+
+    def since(self, before: "Usage") -> "Usage":
+        """What was used between; the memory is that of now."""
+        return Usage(self.user - before.user, self.system - before.system, self.pss)
+
+
+Sample = dict[str, Usage]
+
+
+class ProcessMeter:
+    """Samples the processes it was given. One that ends drops out of later samples."""
+
+    def __init__(self, pids: Iterable[int], *, own: bool = True) -> None:
+        """`own`: also this process, as `load`."""
+        self._processes: dict[str, psutil.Process] = {}
+        for pid in pids:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._add(psutil.Process(pid))
+        if own:
+            self._processes["load"] = psutil.Process()
+
+    def _add(self, process: psutil.Process) -> None:
+        name = process.name()
+        if name.startswith("python"):
+            command = process.cmdline()
+            name = next((word.removesuffix(".main") for word in command[1:] if not word.startswith("-")), name)
+            name = os.path.basename(name)
+        self._processes[name if name not in self._processes else f"{name} {process.pid}"] = process
+
+    @property
+    def names(self) -> list[str]:
+        """Of the processes."""
+        return list(self._processes)
+
+    def sample(self, *, memory: bool = False) -> Sample:
+        """Now. `memory` costs a walk over every page of every process."""
+        found = {}
+        for name, process in self._processes.items():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess, OSError):
+                times = process.cpu_times()
+                found[name] = Usage(times.user, times.system, pss_of(process.pid) if memory else 0)
+        return found
+
+
+def between(before: Sample, after: Sample) -> Sample:
+    """What each process used between two samples."""
+    return {name: usage.since(before[name]) for name, usage in after.items() if name in before}
+
+
+def server_cpu(sample: Sample) -> float:
+    """CPU seconds of all processes but ours."""
+    return sum(usage.cpu for name, usage in sample.items() if name != "load")
+
+
+def pss_of(pid: int) -> int:
+    """Proportional set size in bytes; OSError when the kernel does not let us look."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def find_server(runtime_directory: Path) -> list[int]:
+    """The pids of relayd, its workers, the attached transceiverd and its children; none when no relayd answers."""
+    try:
+        with RelayClient(runtime_directory) as client:
+            status = client.status()
+    except (NoRelay, RefusedByRelay):
+        return []
+    found = [status.pid, *(worker.pid for worker in status.workers if worker.pid)]
+    if status.transceiverd is not None:
+        found += with_children(status.transceiverd.pid)
+    return found
+
+
+def with_children(pid: int) -> list[int]:
+    """A process and all below it."""
+    try:
+        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kernel_drops(runtime_directory: Path) -> int | None:
+    """Packets that the server's sockets had no room for; None when no relayd answers."""
+    try:
+        with RelayClient(runtime_directory) as client:
+            workers = client.status().workers
+    except (NoRelay, RefusedByRelay):
+        return None
+    return sum(count for worker in workers for name, count in worker.beside.items() if name.startswith("kernel_dropped"))

@@ -1,0 +1,1 @@
+"""Types of transceiverd/load/stream.pyx: nothing for Python."""
