@@ -15,8 +15,8 @@ from transceiverd.engine import Datagram
 # shm/layout.h: enum ringline_record_type
 STUN, DTLS = 1, 2
 PUBLISH, WITHDRAW, PUBLISH_AND_SEND, SEND = 16, 17, 18, 19
-# Withdrawals kept for a worker whose ring is full: four addresses of each of 16,384 calls. Beyond it a flow of a call that
-# has ended stays until another call proves the address, or its transceiver starts anew.
+# Withdrawals kept for a worker whose ring is full: four addresses of each of 16,384 calls. Beyond it a flow of a call
+# that has ended stays until another call proves the address, or its transceiver starts anew.
 WITHDRAWALS_MAX = 65_536
 FLAG_CONTENDED = 2  # enum ringline_record_flags
 

@@ -16,7 +16,7 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from relayd.process import raise_descriptor_limit
+from shm.process import raise_descriptor_limit
 from relayd.relayctl import runtime_directory_of
 from shm.config import ConfigurationError
 from transceiverd.load.plan import Plan
