@@ -1,32 +1,20 @@
-"""The life of one worker process, from the fork to its end.
+"""The life of one worker process.
 
-Entered by children.py in the forked process and never left but by `os._exit`: nothing of the supervisor's stack may run
-in here again. The packet loop itself is worker.pyx; this file makes the process that it runs in (what is closed, where
-it runs, with whom it dies) and serves the supervisor's messages between two runs of the loop.
+Entered by children.py in the forked process (shm/daemon/child.py is around it). The packet loop itself is worker.pyx;
+this file gives it what the worker was born with, and serves the supervisor's messages between two runs of the loop.
 """
 
 import contextlib
-import gc
-import logging
-import os
-import signal
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NoReturn
 
 from relayd.child_messages import AttachLane, DetachLane, KeysLoaded, Leave, LoadKeys, encode, receive_from_supervisor
 from relayd.holding import Holding
 from relayd.ufrag_keys import KeyFileError, UfragKeys
 from relayd.worker import Worker
-from shm.daemon.process import close_descriptors_except, die_with_parent, name_process, pin_to_cpu
+from shm.daemon.child import settle
 from shm.lane import Lane
-
-# sysexits(3): internal software error. Any other end than by Leave or a signal.
-EXIT_FAULT = 70
-
-# Blocked by the supervisor around the fork, so that none is delivered in the child before it has its own handling.
-FORK_BLOCKED_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 @dataclass(frozen=True)
@@ -46,44 +34,14 @@ class Birth:
     """Inherited and kept: the lock is free only when the last worker is gone (lock.py)."""
 
 
-def run_worker(birth: Birth) -> NoReturn:
-    """Be the worker until told to leave; ends the process."""
-    status = EXIT_FAULT
-    log = logging.getLogger(f"worker {birth.holding.index}")
-    try:
-        _settle(birth, log)
-        _serve(birth)
-        status = 0
-    except BaseException:  # whatever it is, it ends this process here, logged, and not further up
-        log.critical("ends by a fault", exc_info=True)
-    finally:
-        os._exit(status)
-
-
-def _settle(birth: Birth, log: logging.Logger) -> None:
-    """Turn a copy of the supervisor into a worker. PDEATHSIG comes last: see die_with_parent."""
-    _take_signals()
+def run_worker(birth: Birth) -> None:
+    """Be the worker until told to leave. Called in the forked child."""
+    holding = birth.holding
     for other in birth.others:
         other.close()
-    keep = {birth.control.fileno(), birth.lock_fd, *birth.holding.fds()}
-    close_descriptors_except(keep)
-    name_process(f"relayd-worker{birth.holding.index}")
-    if birth.holding.cpu is not None:
-        refused = pin_to_cpu(birth.holding.cpu)
-        if refused is not None:
-            log.warning("not pinned to CPU %d: %s", birth.holding.cpu, refused)
-    gc.freeze()  # what came from the supervisor is never garbage here; looking at it would copy its pages
-    die_with_parent(birth.supervisor)
-
-
-def _take_signals() -> None:
-    """SIGTERM ends a worker at once, harmlessly; Ctrl-C and a hang-up reach the whole group but they are
-    for the supervisor."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORK_BLOCKED_SIGNALS)
+    keep = {birth.control.fileno(), birth.lock_fd, *holding.fds()}
+    settle(f"worker {holding.index}", f"relayd-worker{holding.index}", keep, birth.supervisor, holding.cpu)
+    _serve(birth)
 
 
 def _serve(birth: Birth) -> None:

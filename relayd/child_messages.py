@@ -69,7 +69,6 @@ def receive_from_supervisor(sock: socket.socket) -> tuple[ToWorker, list[int]] |
     return _to_worker.decode(data), list(fds)
 
 
-def receive_from_worker(sock: socket.socket) -> KeysLoaded | None:
-    """The next message; None at the worker's end. Raises BlockingIOError when there is none."""
-    data = sock.recv(MESSAGE_BYTES_MAX)
-    return _from_worker.decode(data) if data else None
+def decode_from_worker(data: bytes) -> KeysLoaded:
+    """A worker's message."""
+    return _from_worker.decode(data)

@@ -20,18 +20,12 @@ KEY_FILE_NAME = "ufrag.keys"
 PENDING_MAX = 16
 
 
-class KeyedProcess(Protocol):
-    """A running worker, as children.py has it."""
-
-    fingerprints: dict[int, str]
-
-
 class KeyedPost(Protocol):
     """A worker's place, as children.py has it."""
 
     @property
-    def process(self) -> KeyedProcess | None:
-        """What runs there."""
+    def fingerprints(self) -> dict[int, str] | None:
+        """The keys that its process verifies under; None when none runs."""
 
     def send(self, message: LoadKeys) -> None:
         """Tell it."""
@@ -76,7 +70,7 @@ class KeyConfirmation:
     def spread(self) -> None:
         """Tell each worker whose keys are not these."""
         for post in self.posts:
-            if post.process is not None and post.process.fingerprints != self.keys.fingerprints():
+            if post.fingerprints is not None and post.fingerprints != self.keys.fingerprints():
                 post.send(LoadKeys(str(self.path)))
 
     def settle(self) -> None:
@@ -99,4 +93,4 @@ class KeyConfirmation:
     @staticmethod
     def _knows(post: KeyedPost, key_id: int, fingerprint: str) -> bool:
         """A worker that does not run will be born with the key."""
-        return post.process is None or post.process.fingerprints.get(key_id) == fingerprint
+        return post.fingerprints is None or post.fingerprints.get(key_id) == fingerprint

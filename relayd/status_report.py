@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from relayd.attachments import Attachments
-from relayd.children import Children, Post
+from relayd.children import Children, WorkerPost
 from relayd.holding import Holding
 from relayd.key_confirmation import KeyConfirmation
 from relayd.outcomes import OUT_OUTCOME_NAMES, OUTCOME_NAMES
@@ -84,7 +84,7 @@ class Reporter:
         )
         return _fitted(status)
 
-    def _worker(self, post: Post, now: int) -> WorkerStatus:
+    def _worker(self, post: WorkerPost, now: int) -> WorkerStatus:
         holding = post.holding
         counts, in_hand = self._settled(holding)
         return WorkerStatus(

@@ -107,6 +107,7 @@ class Supervisor:
             loop=self._loop,
             config=config,
             machine=machine,
+            supervisor=self._lock.owner_pid,
             lock_fd=self._lock.fd,
             keys=lambda: self._keys.keys,
             holdings=self._holdings,

@@ -140,3 +140,22 @@ def test_page_notices_that_its_transceiver_died_and_the_next_call_works(server: 
     person.press()
     person.await_connected()
     person.forgive_refusals()
+
+
+def test_page_says_that_the_server_ended_the_call_when_it_is_stopped(stranger: Person) -> None:
+    """A good-bye reaches the page by DTLS before the server is gone; then nobody can be asked why."""
+    server = Server()
+    try:
+        server.start("relayd")
+        server.start("transceiverd")
+        server.await_ready()
+        stranger.open(server.url)
+        stranger.choose("Test tone")
+        stranger.press()
+        stranger.await_connected()
+        assert server.stop("transceiverd") == 0
+        stranger.await_report("The server")
+        assert stranger.state() == "Call ended"
+        stranger.complaints = [words for words in stranger.complaints if "ERR_CONNECTION" not in words]
+    finally:
+        server.close()

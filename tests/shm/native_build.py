@@ -15,6 +15,8 @@ from types import ModuleType
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# -Bsymbolic: the harness has its own ringline_fault_point, whatever faultbuild.py has loaded for everybody.
+OPTIONS = ["-shared", "-fPIC", "-fwrapv", "-g", "-w", "-pthread", "-Wl,-Bsymbolic"]
 
 
 def build(name: str, build_name: str, flags: list[str]) -> Path:
@@ -24,7 +26,7 @@ def build(name: str, build_name: str, flags: list[str]) -> Path:
     """
     source = Path(__file__).with_name(f"{name}.pyx")
     headers = [*(REPOSITORY / "shm").glob("*.pxd"), *(REPOSITORY / "shm").glob("*.h"), *source.parent.glob("*.h")]
-    contents = b"".join(path.read_bytes() for path in [source, *sorted(headers)])
+    contents = b"".join(path.read_bytes() for path in [source, *sorted(headers)]) + repr([OPTIONS, flags]).encode()
     directory = REPOSITORY / "build" / "harness" / f"{build_name}-{hashlib.sha256(contents).hexdigest()[:16]}"
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
@@ -40,8 +42,7 @@ def _compile(source: Path, target: Path, flags: list[str]) -> None:
     cython = [sys.executable, "-m", "cython", "-3", "--module-name", source.stem, "-o", str(generated)]
     _run([*cython, str(source)])
     include = [f"-I{REPOSITORY}", f"-I{sysconfig.get_path('include')}"]
-    options = ["-shared", "-fPIC", "-fwrapv", "-g", "-w", "-pthread"]
-    _run(["gcc", *options, *flags, *include, str(generated), "-o", str(unfinished)])
+    _run(["gcc", *OPTIONS, *flags, *include, str(generated), "-o", str(unfinished)])
     unfinished.rename(target)
 
 

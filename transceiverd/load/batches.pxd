@@ -2,7 +2,7 @@
 """Datagrams in batches: the arguments of sendmmsg and recvmmsg, made once, and what their control messages say."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from relayd.udp cimport in_addr, iovec, mmsghdr, sockaddr_in6
+from transceiverd.load.udp cimport in_addr, iovec, mmsghdr, sockaddr_in6
 from transceiverd.load.stream cimport PACKET_MAX
 
 cdef enum:

@@ -9,7 +9,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
-from relayd.udp cimport (
+from transceiverd.load.udp cimport (
     AF_INET,
     CMSG_DATA,
     CMSG_FIRSTHDR,
@@ -24,13 +24,11 @@ from relayd.udp cimport (
     cmsghdr,
     htons,
     in_pktinfo,
+    ntohl,
     recvmmsg,
     sendmmsg,
     sockaddr_in,
 )
-
-cdef extern from "<arpa/inet.h>" nogil:
-    uint32_t ntohl(uint32_t value)
 
 cdef enum:
     SO_TIMESTAMPNS = 35          # asm-generic/socket.h; also the type of the control message

@@ -16,14 +16,14 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from shm.process import raise_descriptor_limit
-from relayd.relayctl import runtime_directory_of
-from shm.config import ConfigurationError
+from shm.daemon.process import raise_descriptor_limit
+from shm.daemon.config import ConfigurationError
 from transceiverd.load.plan import Plan
 from transceiverd.load.plot import draw
 from transceiverd.load.processes import ProcessMeter, find_server, kernel_drops, with_children
 from transceiverd.load.report import progress_line, summary
 from transceiverd.load.run import LoadRun
+from transceiverd.settings import load_settings
 
 EXIT_IMPERFECT = 1
 EXIT_USAGE = 2
@@ -136,7 +136,7 @@ def _is_perfect(figures: dict[str, Any]) -> bool:
 
 def _runtime_directory(options: argparse.Namespace) -> Path | None:
     try:
-        return runtime_directory_of(options)
+        return options.runtime_directory or runtime_directory(load_settings(options.config).ringline)
     except ConfigurationError as error:
         print(f"relayctl: {error}; the server is not measured", file=sys.stderr)
         return None

@@ -17,7 +17,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, timespec
 
-from relayd.udp cimport (
+from transceiverd.load.udp cimport (
     EPOLL_CLOEXEC,
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
@@ -25,7 +25,9 @@ from relayd.udp cimport (
     epoll_create1,
     epoll_ctl,
     epoll_event,
+    epoll_pwait2,
     epoll_wait,
+    htonl,
 )
 from transceiverd.load.batches cimport (
     RECEIVE_BATCH,
@@ -62,9 +64,6 @@ from contextlib import suppress
 from transceiverd.load.histogram import Histogram
 from transceiverd.load.sockets import SHARED_NETWORK, open_own, open_shared
 
-cdef extern from "<arpa/inet.h>" nogil:
-    uint32_t htonl(uint32_t value)
-
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
         pass
@@ -72,9 +71,6 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_lock(pthread_mutex_t *lock)
     int pthread_mutex_unlock(pthread_mutex_t *lock)
     int sched_yield()
-
-cdef extern from "<sys/epoll.h>" nogil:
-    int epoll_pwait2(int epoll, epoll_event *events, int count, const timespec *timeout, const void *signals)
 
 cdef extern from "<sys/prctl.h>" nogil:
     int prctl(int option, unsigned long value)

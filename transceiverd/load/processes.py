@@ -6,13 +6,18 @@ CPU time comes from psutil, summed over threads; memory is PSS (shared pages sha
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
-from relayd.relay_client import NoRelay, RefusedByRelay, RelayClient
+from shm import attach
+from shm.segment import SUPPORTED_MAJORS
+
+RELAY_SOCKET = "relayd.sock"  # in the runtime directory
+ANSWER_SECONDS = 5.0
 
 
 class Usage(NamedTuple):
@@ -90,14 +95,12 @@ def pss_of(pid: int) -> int:
 
 def find_server(runtime_directory: Path) -> list[int]:
     """The pids of relayd, its workers, the attached transceiverd and its children; none when no relayd answers."""
-    try:
-        with RelayClient(runtime_directory) as client:
-            status = client.status()
-    except (NoRelay, RefusedByRelay):
+    status = relay_status(runtime_directory)
+    if status is None:
         return []
-    found = [status.pid, *(worker.pid for worker in status.workers if worker.pid)]
-    if status.transceiverd is not None:
-        found += with_children(status.transceiverd.pid)
+    found = [status["pid"], *(worker["pid"] for worker in status["workers"] if worker["pid"])]
+    if status["transceiverd"]:
+        found += with_children(status["transceiverd"]["pid"])
     return found
 
 
@@ -111,9 +114,29 @@ def with_children(pid: int) -> list[int]:
 
 def kernel_drops(runtime_directory: Path) -> int | None:
     """Packets that the server's sockets had no room for; None when no relayd answers."""
-    try:
-        with RelayClient(runtime_directory) as client:
-            workers = client.status().workers
-    except (NoRelay, RefusedByRelay):
+    status = relay_status(runtime_directory)
+    if status is None:
         return None
-    return sum(count for worker in workers for name, count in worker.beside.items() if name.startswith("kernel_dropped"))
+    beside = [worker["beside"] for worker in status["workers"]]
+    return sum(counters.get(name, 0) for counters in beside for name in ("kernel_dropped_v4", "kernel_dropped_v6"))
+
+
+def relay_status(runtime_directory: Path) -> dict[str, Any] | None:
+    """What relayd tells an operator; None when none answers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
+        end.settimeout(ANSWER_SECONDS)
+        try:
+            end.connect(str(runtime_directory / RELAY_SOCKET))
+            attach.send(end, attach.Hello("operator", list(SUPPORTED_MAJORS), os.getpid()))
+            _answer(end)
+            attach.send(end, attach.StatusRequest())
+            reply = _answer(end)
+        except (OSError, EOFError, attach.MalformedMessage):
+            return None
+    return dict(reply.status) if isinstance(reply, attach.StatusReply) else None
+
+
+def _answer(end: socket.socket) -> attach.AnyMessage:
+    message, descriptors = attach.receive(end)
+    attach.close_all(descriptors)
+    return message

@@ -122,10 +122,10 @@ class App {
     this.panel.state(call.connectedAt ? "ended" : "failed");
     const attempt = this.attempt;
     const diagnosis = await this._askDiagnosis(call);
-    call.release(diagnosis !== null && !hasEnded(diagnosis));
+    call.release(end.by === "network" && diagnosis !== null && !hasEnded(diagnosis));
     if (attempt !== this.attempt) return;
     if (diagnosis) this.panel.serverView(diagnosis);
-    this.panel.report(explainEnd(call.lastTransports, diagnosis, call.connectedAt > 0));
+    this.panel.report(explainEnd(end.by, call.lastTransports, diagnosis, call.connectedAt > 0));
   }
 
   _fail(error) {

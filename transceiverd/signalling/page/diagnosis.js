@@ -65,6 +65,7 @@ const LOST = [
   "The server knows this call no more",
   "The process that carried it has ended. A new call works within a second.",
 ];
+const STOPPED = ["The server ended the call", "It cannot be asked why: it may have been stopped."];
 const INTERRUPTED = ["The connection was lost", "The network changed or broke off. Call again."];
 const ENDED_BY_SERVER = ["The server ended the call", "Its log says more."];
 
@@ -83,13 +84,15 @@ export function explainDelay(diagnosis) {
 
 /**
  * A call that ended without being hung up here.
+ * @param {string} by who ended it, see `call.js`
  * @param {{ice: string, dtls: string}} transports the browser's states at the end; `closed`: it had worked
  * @param {object | null | undefined} diagnosis null: the server knows no such call; undefined: it could not be asked
  * @param {boolean} wasConnected
  * @returns {Report}
  */
-export function explainEnd(transports, diagnosis, wasConnected) {
+export function explainEnd(by, transports, diagnosis, wasConnected) {
   if (diagnosis === null) return report("error", ...LOST);
+  if (diagnosis === undefined && by === "server") return report("error", ...STOPPED);
   const orderly = ORDERLY[diagnosis?.closed_reason];
   if (orderly) return report("warning", ...orderly);
   const [title, text] = headline(transports, diagnosis, wasConnected);

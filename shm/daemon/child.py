@@ -1,0 +1,61 @@
+"""The beginning and the end of a forked child: signals, descriptors, name, CPU, and with whom it dies.
+
+`be_child` is entered by post.py in the forked process and never left; what the child is comes to it as a function. That
+function calls `settle` first, when it knows which descriptors are its own.
+"""
+
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Collection
+from typing import NoReturn
+
+from shm.daemon.process import close_descriptors_except, die_with_parent, name_process, pin_to_cpu
+
+# sysexits(3): internal software error. A child that ends by a fault, not as asked and not by a signal.
+EXIT_FAULT = 70
+
+# Blocked by the supervisor around the fork, so that none is delivered in the child before it has its own handling.
+FORK_BLOCKED_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+Live = Callable[[socket.socket], None]
+
+
+def be_child(name: str, live: Live, control: socket.socket) -> NoReturn:
+    """Live until `live` returns, then end the process: nothing of the supervisor's stack may run in it again."""
+    status = EXIT_FAULT
+    try:
+        _take_signals()
+        live(control)
+        status = 0
+    except BaseException:  # whatever it is, it ends this process here, logged, and not further up
+        logging.getLogger(name).critical("ends by a fault", exc_info=True)
+    finally:
+        os._exit(status)
+
+
+def settle(log_name: str, process_name: str, keep: Collection[int], supervisor: int, cpu: int | None = None) -> None:
+    """Turn a copy of the supervisor into a process of its own that has the descriptors `keep` and no others.
+
+    PDEATHSIG comes last: see die_with_parent. `supervisor` is the parent's pid, from before the fork.
+    """
+    close_descriptors_except(keep)
+    name_process(process_name)
+    if cpu is not None:
+        refused = pin_to_cpu(cpu)
+        if refused is not None:
+            logging.getLogger(log_name).warning("not pinned to CPU %d: %s", cpu, refused)
+    gc.freeze()  # what came from the supervisor is never garbage here; looking at it would copy its pages
+    die_with_parent(supervisor)
+
+
+def _take_signals() -> None:
+    """SIGTERM ends a child at once, harmlessly; Ctrl-C and a hang-up reach the whole group but they are for the
+    supervisor."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORK_BLOCKED_SIGNALS)
