@@ -31,6 +31,7 @@ from shm.daemon.process import place_workers, raise_descriptor_limit, usable_cpu
 
 log = logging.getLogger("supervisor")
 
+LOCK_NAME = "relayd.lock"
 # A worker leaves within one batch; one that does not is killed (ns).
 LEAVE_PATIENCE_NS = 500_000_000
 
@@ -47,7 +48,7 @@ class Supervisor:
         raise_descriptor_limit()
         admission = Admission.of(config.peers, config.group)
         prepare_runtime_directory(runtime_directory)
-        self._lock = RuntimeLock(runtime_directory)
+        self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
         self._keys = KeyConfirmation(runtime_directory)
         cpus = _cpus(config)
         self._sockets = _open_sockets(config, len(cpus))

@@ -50,6 +50,7 @@ class Caller:
 
     url: str
     hertz: float = 440.0
+    channels: tuple[str, ...] = ()
     heard: list[numpy.ndarray] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     location: str = ""
@@ -58,6 +59,7 @@ class Caller:
         """Offer, answer, connect; raises when the server refuses or ICE or DTLS fail."""
         self.peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.peer.addTrack(ToneTrack(self.hertz))
+        self.data = [self.peer.createDataChannel(label) for label in self.channels]
         self.connected = asyncio.Event()
         self.ended = asyncio.Event()
         self.peer.on("connectionstatechange", self._state_changed)

@@ -31,6 +31,7 @@ from transceiverd.media.channel import Channel
 from transceiverd.media.engine import MediaEngine
 from transceiverd.media.outcomes import COUNTER_NAMES
 from transceiverd.media.port import MediaPort, Removed, SrtpProven, ntp_offset_ns
+from transceiverd.sctp.config import DataChannelConfig
 from transceiverd.sdp.negotiation import AnswerSection, AudioNegotiation, Negotiation, Payload
 from transceiverd.sdp.offer import Fingerprint
 
@@ -97,7 +98,7 @@ class Bottle:
         self.ended: list[dict[str, object]] = []
         self.calls = CallTable(
             self.sessions, self.lanes, self.port, CONTEXT, lambda: keys, 0, 0, IceConfig(), DtlsConfig(),
-            on_ended=self.ended.append,
+            DataChannelConfig(),             on_ended=self.ended.append,
         )  # fmt: skip
         self.flows: dict[bytes, int] = {}
         self.sent: list[bytes] = []

@@ -6,6 +6,7 @@ from tests.bottle import Bottle, Client
 from tests.link import Endpoint, Link
 from transceiverd.calls import Call
 from transceiverd.dtls.engine import Role
+from transceiverd.ice.agent import LiteAgent
 from transceiverd.session import State
 
 ROLES = {"active": Role.SERVER, "passive": Role.CLIENT}
@@ -96,3 +97,20 @@ def test_session_that_is_never_checked_ends_and_a_silent_one_comes_back() -> Non
     client.agent._consent_due = wire.now  # the client looks again
     assert wire.run(lambda: len(client.heard) > heard + 10, 25), call.session.state
     assert call.session.state is State.CONNECTED
+
+
+def test_session_fault_of_ours_in_one_call_ends_that_call_and_frees_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    bottle, client, call, wire = _join("active", 1)
+    client.talking = True
+    assert wire.run(lambda: len(client.heard) >= 10, 10)
+    _, other = bottle.create()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(LiteAgent, "receive_datagram", broken)
+    assert wire.run(lambda: bool(bottle.ended), 30)
+    assert bottle.ended[0]["closed_reason"] == "internal-fault"
+    assert bottle.calls.drops["internal-fault"] == 1
+    assert bottle.sessions.used() == [other.owner.slot]
+    assert not bottle.flows

@@ -6,7 +6,9 @@ the lanes, the media thread and the session segment. It knows no event loop and 
 A slot is freed only when the media thread has acknowledged that it let go of the call (DESIGN 2.5).
 """
 
+import contextlib
 import logging
+import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +24,8 @@ from transceiverd import callid
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.dtls.context import DtlsContext
 from transceiverd.dtls.engine import DtlsEngine, Role
+from transceiverd.dtls.records import RECORD_OVERHEAD_MAX
+from transceiverd.echo_channels import EchoChannels
 from transceiverd.engine import Closed, Drops
 from transceiverd.ice.agent import LiteAgent
 from transceiverd.ice.config import IceConfig
@@ -29,6 +33,9 @@ from transceiverd.ice.consent import CLOSED_CONSENT
 from transceiverd.lanes import DTLS, FLAG_CONTENDED, STUN, ControlLanes, Owner
 from transceiverd.media.port import MediaPort
 from transceiverd.record_sink import RecordSink
+from transceiverd.sctp.association import Association
+from transceiverd.sctp.config import DataChannelConfig
+from transceiverd.sctp.initiation import make_init
 from transceiverd.sdp.negotiation import Negotiation, encode_negotiation
 from transceiverd.session import FlowPublished, FlowWithdrawn, MediaReady, Session, State
 from transceiverd.snapshot import describe
@@ -36,6 +43,7 @@ from transceiverd.timers import Deadlines
 
 log = logging.getLogger("calls")
 
+FAULT = "internal-fault"  # reason of the end of a call that ran into a bug of ours
 STALE = "record-stale"  # label of a drop: the slot was given out again, or is free
 ICE_PASSWORD_BYTES = 18  # 144 bits, 24 characters (RFC 8839 5.4 asks for 128 bits and 22 characters)
 UFRAG_NONCE_BITS = 48
@@ -43,6 +51,11 @@ SSRC_BITS = 32
 ENDED_KEPT = 512  # snapshots of ended calls, so that the page and the log can still say why
 CONSENT_LOST = CLOSED_CONSENT  # of the agent: nothing may be sent any more, not even BYE
 APPLICATION_NONE, APPLICATION_ECHO = 0, 1  # struct session.application
+
+
+def drop_label(prefix: str, reason: str) -> str:
+    """The counter of a drop of an engine whose reasons are words and speak of itself only."""
+    return f"{prefix}-{reason.replace(' ', '-')}"
 
 
 class TooManyCalls(RuntimeError):
@@ -57,6 +70,8 @@ class Created(NamedTuple):
     password: str
     ssrc: int
     cname: str
+    sctp_init: bytes | None = None
+    """Our INIT chunk, when the offer brought one (SNAP)."""
 
 
 class Call:
@@ -90,10 +105,12 @@ class CallTable:
         transceiver: int,
         ice: IceConfig,
         dtls: DtlsConfig,
+        data_channel: DataChannelConfig,
         on_ended: Callable[[dict[str, object]], None] = lambda _snapshot: None,
     ) -> None:
         self.drops = Drops()
         self.dtls_drops = Drops()
+        self.sctp_drops = Drops()
         self.deadlines = Deadlines()
         self.established = 0
         self.created = 0
@@ -107,6 +124,9 @@ class CallTable:
         self._transceiver = transceiver
         self._ice = ice
         self._dtls = dtls
+        # SCTP packets must fit a DTLS record that fits a datagram.
+        room = dtls.mtu - RECORD_OVERHEAD_MAX
+        self._data_channel = msgspec.structs.replace(data_channel, mtu=min(data_channel.mtu, room))
         self._on_ended = on_ended
         self._by_slot: dict[int, Call] = {}
         self._by_id: dict[str, Call] = {}
@@ -116,6 +136,12 @@ class CallTable:
 
     def __iter__(self) -> Iterator[Call]:
         return iter(list(self._by_slot.values()))
+
+    def all_drops(self) -> Iterator[tuple[str, int]]:
+        """Counted drops of all engines, by the names they have in the counters segment."""
+        yield from self.drops.items()
+        for prefix, drops in (("dtls", self.dtls_drops), ("sctp", self.sctp_drops)):
+            yield from ((drop_label(prefix, reason), count) for reason, count in drops.items())
 
     def find(self, call_id: str) -> Call | None:
         """The call of this id. The id is 128 random bits, so a dict look-up leaks nothing that could be walked."""
@@ -134,11 +160,12 @@ class CallTable:
         call_id = callid.mint(self._machine, self._transceiver)
         self._fill(record, negotiation, call_id)
         record.write_blob(_blob(negotiation, ufrag, password))
-        call = self._open(call_id, record, negotiation, ufrag, password, now)
+        sctp_init = self._sctp_init(negotiation)
+        call = self._open(call_id, record, negotiation, ufrag, password, sctp_init, now)
         self._by_slot[slot] = self._by_id[call_id] = call
         self.created += 1
         self._settle(call, now)
-        return Created(call_id, ufrag, password, record.local_ssrc, f"{record.rtcp_cname:08x}")
+        return Created(call_id, ufrag, password, record.local_ssrc, f"{record.rtcp_cname:08x}", sctp_init)
 
     def close(self, call: Call, reason: str, now: int) -> None:
         """End a call: close_notify and BYE, flows withdrawn; the slot is freed when media has let go."""
@@ -157,8 +184,38 @@ class CallTable:
         record.application = APPLICATION_ECHO if audio is not None and audio.sends else APPLICATION_NONE
         record.payloads = [] if audio is None else [(p.payload_type, p.clock_rate) for p in audio.payloads]
 
+    def _sctp_init(self, negotiation: Negotiation) -> bytes | None:
+        if negotiation.data is None or negotiation.data.remote_init is None:
+            return None
+        return make_init(self._data_channel, os.urandom)
+
+    def _channels(self, negotiation: Negotiation, sctp_init: bytes | None, now: int) -> EchoChannels | None:
+        data = negotiation.data
+        if data is None:
+            return None
+        association = Association(
+            self._data_channel,
+            local_port=data.local_port,
+            remote_port=data.remote_port,
+            dtls_role=negotiation.dtls_role,
+            remote_max_message_size=data.remote_max_message_size,
+            now=now,
+            random_bytes=os.urandom,
+            drops=self.sctp_drops,
+            local_init=sctp_init,
+            remote_init=data.remote_init,
+        )
+        return EchoChannels(association)
+
     def _open(
-        self, call_id: str, record: SessionRecord, negotiation: Negotiation, ufrag: str, password: str, now: int
+        self,
+        call_id: str,
+        record: SessionRecord,
+        negotiation: Negotiation,
+        ufrag: str,
+        password: str,
+        sctp_init: bytes | None,
+        now: int,
     ) -> Call:
         owner = Owner(self._transceiver, record.slot, record.generation, record.origin, record.incarnation)
         agent = LiteAgent(
@@ -179,7 +236,8 @@ class CallTable:
             config=self._dtls,
             drops=self.dtls_drops,
         )
-        session = Session(record, agent, dtls, self._dtls.handshake_timeout_ms, self.drops, now)
+        channels = self._channels(negotiation, sctp_init, now)
+        session = Session(record, agent, dtls, self._dtls.handshake_timeout_ms, self.drops, now, channels)
         return Call(call_id, owner, record, session, negotiation)
 
     # ------------------------------------------------------------------ in
@@ -191,19 +249,21 @@ class CallTable:
             self.drops[STALE] += 1
             return
         call.worker = record.worker
-        if record.type == STUN:
-            call.session.receive_stun(record.payload, record.key, now)
-        elif record.type == DTLS:
-            contended = bool(record.flags & FLAG_CONTENDED)
-            call.session.receive_dtls(record.payload, record.key, now, contended=contended)
-        self._settle(call, now)
+        with self._contained(call, now):
+            if record.type == STUN:
+                call.session.receive_stun(record.payload, record.key, now)
+            elif record.type == DTLS:
+                contended = bool(record.flags & FLAG_CONTENDED)
+                call.session.receive_dtls(record.payload, record.key, now, contended=contended)
+            self._settle(call, now)
 
     def srtp_proven(self, slot: int, generation: int, key: bytes, now: int) -> None:
         """Media authenticated a packet from `key`, which was not proven before, or which is in dispute."""
         call = self._by_slot.get(slot)
         if call is not None and call.owner.generation == generation and not call.closing:
-            call.session.prove(key, now)
-            self._settle(call, now)
+            with self._contained(call, now):
+                call.session.prove(key, now)
+                self._settle(call, now)
 
     def media_removed(self, slot: int, generation: int) -> None:
         """Media has let go of the call: its slot can be given out again."""
@@ -216,8 +276,27 @@ class CallTable:
         for slot in self.deadlines.due(now):
             call = self._by_slot.get(slot)  # type: ignore[call-overload]
             if call is not None and not call.closing:
-                call.session.handle_timeout(now)
-                self._settle(call, now)
+                with self._contained(call, now):
+                    call.session.handle_timeout(now)
+                    self._settle(call, now)
+
+    @contextlib.contextmanager
+    def _contained(self, call: Call, now: int) -> Iterator[None]:
+        """A fault of ours in one call ends that call, and no other: it is logged, counted, and the slot comes free.
+
+        Peer input never raises past an engine, so whatever arrives here is a bug.
+        """
+        try:
+            yield
+        except Exception:
+            log.exception("%s ends by a fault of ours", callid.short(call.call_id))
+            self.drops[FAULT] += 1
+            if not call.closing:
+                call.session.close_reason = FAULT
+                self._closed(call, FAULT, now)
+                self.deadlines.set(call.owner.slot, None)
+                for key, _ in call.session.flows():
+                    self._lanes.withdraw(call.owner, key)
 
     # ------------------------------------------------------------------ out
 

@@ -78,7 +78,14 @@ class Desk:
         fingerprint = transceiver.fingerprint
         self._finish()
         return links.CallCreated(
-            message.request, created.call_id, created.ufrag, created.password, fingerprint, created.ssrc, created.cname
+            message.request,
+            created.call_id,
+            created.ufrag,
+            created.password,
+            fingerprint,
+            created.ssrc,
+            created.cname,
+            created.sctp_init,
         )
 
     def _hangup(self, call_id: str, reason: str) -> bool:

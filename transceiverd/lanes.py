@@ -42,7 +42,8 @@ class WorkerEnd:
         self.lane = lane
         self.control_doorbell = lane.doorbell(CONTROL)
         self.worker_doorbell = lane.doorbell(WORKER)
-        self.incoming = RingConsumer(lane.segment, HANDSHAKE_IN)
+        # At most once: a packet is never handled again by a successor, which knows nothing of its call (DESIGN 2.6).
+        self.incoming = RingConsumer(lane.segment, HANDSHAKE_IN, at_most_once=True)
         self.outgoing = RingProducer(lane.segment, CONTROL_OUT)
         self.behind: set[int] = set()  # slots whose flows did not fit and are published again
         self.withdrawals: deque[tuple[Owner, bytes]] = deque(maxlen=WITHDRAWALS_MAX)  # likewise; the oldest go first
@@ -60,7 +61,8 @@ class ControlLanes:
 
     def use(self, lane: Lane, worker: int) -> None:
         """Serve this lane from now on."""
-        self._ends[worker] = WorkerEnd(lane, worker)
+        end = self._ends[worker] = WorkerEnd(lane, worker)
+        end.worker_doorbell.ring()  # a predecessor may have died between publishing and ringing
 
     @property
     def workers(self) -> list[int]:

@@ -112,6 +112,7 @@ class CallCreated(Message, frozen=True):
     fingerprint: str
     ssrc: int
     cname: str
+    sctp_init: bytes | None = None
 
 
 class CallRefused(Message, frozen=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from transceiverd.sdp.negotiate import NegotiationConfig
 from transceiverd.signalling.app import SERVICE, build_public_app
 from transceiverd.signalling.config import OperatorSection, SignallingSection
 from transceiverd.signalling.guard import ConnectionGuard
@@ -26,12 +27,17 @@ class Listeners:
     """Everything that listens for HTTP."""
 
     def __init__(
-        self, config: SignallingSection, operator: OperatorSection, router: CallRouter, runtime_directory: Path
+        self,
+        config: SignallingSection,
+        operator: OperatorSection,
+        router: CallRouter,
+        negotiation: NegotiationConfig,
+        runtime_directory: Path,
     ) -> None:
         self._config = config
         self._operator = operator
         self._operator_path = runtime_directory / operator.socket
-        public = build_public_app(config, router)
+        public = build_public_app(config, router, negotiation)
         service = public[SERVICE]
         public_guard = ConnectionGuard(config.connections_max, config.request_seconds)
         private = build_operator_app(

@@ -4,16 +4,10 @@ Every label under which an engine of the control side drops something is here; w
 would show as `dropped-other`.
 """
 
-from transceiverd.calls import STALE
+from transceiverd.calls import FAULT, STALE, drop_label
 from transceiverd.dtls.reasons import DROP_REASONS as DTLS_REASONS
 from transceiverd.ice.agent import DROP_REASONS as ICE_REASONS
 from transceiverd.session import DROP_REASONS as SESSION_REASONS
-
-
-def dtls_label(reason: str) -> str:
-    """The counter of a DTLS drop: the engine's reasons are words, and speak of DTLS only."""
-    return "dtls-" + reason.replace(" ", "-")
-
 
 CONTROL_COUNTERS: tuple[str, ...] = tuple(
     dict.fromkeys(
@@ -27,9 +21,10 @@ CONTROL_COUNTERS: tuple[str, ...] = tuple(
             "dtls-over-budget",
             "dropped-other",
             STALE,
+            FAULT,
             *SESSION_REASONS,
             *ICE_REASONS,
-            *(dtls_label(reason) for reason in DTLS_REASONS),
+            *(drop_label("dtls", reason) for reason in DTLS_REASONS),
         )
     )
 )

@@ -255,6 +255,7 @@ class LinkRouter:
             cname=created.cname,
             candidates=self._candidates,
             session_id=secrets.randbits(SESSION_ID_BITS),
+            sctp_init=created.sctp_init,
         )
 
     def _remember(self, call_id: str, context: CallContext) -> None:

@@ -1,5 +1,8 @@
 """One call: ICE, DTLS and the hand-over to the media thread, composed into one sans-I/O engine (DESIGN 2.12).
 
+Data channels ride on DTLS as one SCTP association (`transceiverd/sctp`); its packets are budgeted, so that a bulk
+transfer of one call never delays another.
+
 The transceiver process feeds it STUN and DTLS datagrams, what the media thread reports, and time; and drains it after
 every call. SRTP, RTP and RTCP are not here: they belong to the media thread (`transceiverd/media`), which works on the
 same session record. Which record field has which writer is said in `shm/layout.h`.
@@ -14,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 from transceiverd.dtls.engine import ApplicationDataReceived, DtlsEngine, HandshakeCompleted, RecordAuthenticated
 from transceiverd.dtls.state import DtlsState
+from transceiverd.echo_channels import EchoChannels
 from transceiverd.engine import MILLISECOND, Closed, Datagram, Drops, Timeout
 from transceiverd.ice.addresses import PROVEN
 from transceiverd.ice.agent import (
@@ -31,6 +35,7 @@ NO_ADDRESS = "dtls-unchecked-address"
 NO_TARGET = "dtls-no-target"
 AMPLIFICATION = "dtls-amplification"
 NO_CHANNELS = "application-data-unwanted"
+DATA_BUDGET = 32  # SCTP packets sent in one go, about 38 kB: 3 ms of Python; the rest waits for the next turn
 # Labels of the drops that are the session's own; its engines have theirs.
 DROP_REASONS = (NO_ADDRESS, NO_TARGET, AMPLIFICATION, NO_CHANNELS)
 
@@ -115,10 +120,12 @@ class Session:
 
     __slots__ = (
         "_contended",
+        "_data_due",
         "_datagrams",
         "_dtls_timeout",
         "_events",
         "agent",
+        "channels",
         "close_reason",
         "drops",
         "dtls",
@@ -130,13 +137,22 @@ class Session:
     )
 
     def __init__(
-        self, store: SessionStore, agent: LiteAgent, dtls: DtlsEngine, dtls_timeout_ms: int, drops: Drops, now: int
+        self,
+        store: SessionStore,
+        agent: LiteAgent,
+        dtls: DtlsEngine,
+        dtls_timeout_ms: int,
+        drops: Drops,
+        now: int,
+        channels: EchoChannels | None = None,
     ) -> None:
-        """`drops` is shared with the engines, and by all calls of a process."""
+        """`drops` is shared with the engines, and by all calls of a process. `channels`: what was negotiated."""
         self.store = store
         self.agent = agent
         self.dtls = dtls
         self.drops = drops
+        self.channels = channels
+        self._data_due: int | None = None
         self.state = State.NEW
         self.phases = Phases(now)
         self.close_reason = ""
@@ -182,6 +198,8 @@ class Session:
         """Do all that is due."""
         self.agent.handle_timeout(now)
         self.dtls.handle_timeout(now)
+        if self.channels is not None:
+            self.channels.association.handle_timeout(now)
         due = self._dtls_deadline()
         if due is not None and now >= due:
             self._end("no dtls", now)
@@ -190,11 +208,6 @@ class Session:
     def close(self, reason: str, now: int) -> None:
         """End the call from our side: close_notify, flows withdrawn."""
         self._end(reason, now)
-        self._drain(b"", now)
-
-    def send_application_data(self, data: bytes, now: int) -> None:
-        """Send one SCTP packet."""
-        self.dtls.send(data, now)
         self._drain(b"", now)
 
     # ------------------------------------------------------------------ out
@@ -206,7 +219,10 @@ class Session:
             self.agent.next_timeout(),
             self.dtls.next_timeout(),
             None if due is None else Timeout(due, "no-dtls"),
+            None if self._data_due is None else Timeout(self._data_due, "data"),
         ]
+        if self.channels is not None:
+            candidates.append(self.channels.association.next_timeout())
         return min((at for at in candidates if at is not None), default=None)
 
     def poll_datagram(self) -> Datagram | None:
@@ -233,6 +249,8 @@ class Session:
             self._on_dtls(dtls_event, source, now)
         while (datagram := self.agent.poll_datagram()) is not None:
             self._datagrams.append(datagram)
+        if self.channels is not None and self.state is State.CONNECTED:
+            self._work_channels(self.channels, now)
         while (data := self.dtls.poll_datagram()) is not None:
             self._send_dtls(data, now)
 
@@ -272,8 +290,11 @@ class Session:
                 self._on_handshake(event, now)
             case RecordAuthenticated():
                 self._prove_by_dtls(source)
-            case ApplicationDataReceived():
-                self.drops[NO_CHANNELS] += 1
+            case ApplicationDataReceived(data):
+                if self.channels is None:
+                    self.drops[NO_CHANNELS] += 1
+                else:
+                    self.channels.association.receive_datagram(data, now)
             case Closed(reason):
                 self._end(reason, now)
 
@@ -283,6 +304,8 @@ class Session:
         self.store.connected_ns = now
         self.phases.reach("dtls_done", now)
         self.version = f"{done.version} {done.cipher}"
+        if self.channels is not None:
+            self.channels.association.start(now)
         if not done.srtp_profile:
             return  # RFC 5764 4.1: no profile in common, no media; data channels would still work
         keys = self.store.srtp
@@ -290,6 +313,18 @@ class Session:
         keys.remote_key, keys.remote_salt = done.remote_key, done.remote_salt
         keys.profile = done.srtp_profile
         self._events.append(MediaReady(done.srtp_profile))
+
+    def _work_channels(self, channels: EchoChannels, now: int) -> None:
+        """Application and association in turn, until neither has more to do or the budget is spent."""
+        self._data_due = None
+        channels.work(now)
+        for _ in range(DATA_BUDGET):
+            packet = channels.association.poll_datagram()
+            if packet is None:
+                return
+            self.dtls.send(packet, now)
+            channels.work(now)
+        self._data_due = now + 1  # after this moment: everybody else's turn comes first
 
     def _prove_by_dtls(self, key: bytes) -> None:
         if key and self.state is not State.CLOSING:

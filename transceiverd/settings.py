@@ -12,6 +12,7 @@ from transceiverd.config import ApplicationSection, TransceiverSection
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.ice.config import IceConfig
 from transceiverd.media.config import Media
+from transceiverd.sctp.config import DataChannelConfig
 from transceiverd.signalling.config import OperatorSection, SignallingSection
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -21,6 +22,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "dtls": DtlsConfig,
     "media": Media,
     "application": ApplicationSection,
+    "data_channel": DataChannelConfig,
     "signalling": SignallingSection,
     "operator": OperatorSection,
 }
@@ -36,6 +38,7 @@ class Settings:
     dtls: DtlsConfig
     media: Media
     application: ApplicationSection
+    data_channel: DataChannelConfig
     signalling: SignallingSection
     operator: OperatorSection
 

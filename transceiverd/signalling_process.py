@@ -15,10 +15,11 @@ from pathlib import Path
 import uvloop
 
 from shm.counters import Counters
-from shm.daemon.process import close_descriptors_except, die_with_parent, name_process
+from shm.daemon.child import settle
 from transceiverd import links
 from transceiverd.listeners import Listeners
 from transceiverd.router import LinkRouter
+from transceiverd.sdp.negotiate import NegotiationConfig
 from transceiverd.settings import Settings
 
 log = logging.getLogger("signalling")
@@ -39,9 +40,7 @@ class SignallingBirth:
 
 def run_signalling(birth: SignallingBirth, control: socket.socket) -> None:
     """Be the signalling process until told to stop. Called in the forked child."""
-    close_descriptors_except({control.fileno(), birth.lock_fd})
-    name_process("signalling")
-    die_with_parent(birth.supervisor)
+    settle("signalling", "signalling", {control.fileno(), birth.lock_fd}, birth.supervisor)
     uvloop.run(Signalling(birth).run(control))
 
 
@@ -52,7 +51,13 @@ class Signalling:
         settings = birth.settings
         self._birth = birth
         self._router = LinkRouter(birth.machine, settings.transceiver.advertise, settings.signalling.router_seconds)
-        self._listeners = Listeners(settings.signalling, settings.operator, self._router, birth.runtime_directory)
+        self._listeners = Listeners(
+            settings.signalling,
+            settings.operator,
+            self._router,
+            NegotiationConfig(data_channels=True, max_message_size=settings.data_channel.max_message_bytes),
+            birth.runtime_directory,
+        )
         self._done: asyncio.Event | None = None
 
     async def run(self, control: socket.socket) -> None:

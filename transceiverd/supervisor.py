@@ -17,10 +17,11 @@ from shm import attach
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.loop import EventLoop
 from shm.daemon.notify import notify
+from shm.daemon.post import Post, end_all
 from shm.daemon.process import raise_descriptor_limit
+from shm.daemon.restarts import RestartBackoff
 from transceiverd import links
 from transceiverd.holding import Holding
-from transceiverd.posts import Post
 from transceiverd.relay_attachment import Offer, RelayAttachment
 from transceiverd.settings import Settings
 from transceiverd.signalling_process import SignallingBirth, run_signalling
@@ -32,6 +33,9 @@ LOCK_NAME = "transceiverd.lock"
 KEY_FILE_NAME = "ufrag.keys"
 LOOKS_PER_STALL = 8  # at the heartbeats within stuck_after_ms
 KILL_AFTER_NS = 500_000_000  # beyond stop_seconds, for a process that does not end
+# A crash loop: this many deaths in the window are answered at once, further ones ever later.
+RESTART_BURST = 5
+RESTART_WINDOW_NS = 10_000_000_000
 
 
 class Supervisor:
@@ -46,7 +50,7 @@ class Supervisor:
         prepare_runtime_directory(runtime_directory)
         self._settings = settings
         self._directory = runtime_directory
-        self._lock = RuntimeLock(runtime_directory, name=LOCK_NAME)
+        self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
         self._key_path = runtime_directory / KEY_FILE_NAME
         self._keys = UfragKeys.load_or_create(self._key_path)
         self._machine = settings.ringline.machine
@@ -55,7 +59,7 @@ class Supervisor:
         count = settings.transceiver.count or max(1, len(os.sched_getaffinity(0)) // 2)
         self._holdings = [Holding.make(index, settings.transceiver) for index in range(count)]
         self._transceivers = [self._make_transceiver(holding) for holding in self._holdings]
-        self._signalling = Post("signalling", self._loop, self._be_signalling, on_started=self._signalling_started)
+        self._signalling = self._make_signalling()
         self._relay = RelayAttachment(
             self._loop,
             runtime_directory,
@@ -82,12 +86,26 @@ class Supervisor:
 
     # ------------------------------------------------------------------ processes
 
-    def _make_transceiver(self, holding: Holding) -> Post:
+    def _make_signalling(self) -> Post[links.Message]:
+        return Post(
+            "signalling",
+            self._loop,
+            self._be_signalling,
+            links.encode,
+            RestartBackoff(RESTART_BURST, RESTART_WINDOW_NS),
+            pair=links.socket_pair,
+            on_started=self._signalling_started,
+        )
+
+    def _make_transceiver(self, holding: Holding) -> Post[links.Message]:
         index = holding.index
         return Post(
             f"transceiver {index}",
             self._loop,
             lambda control: self._be_transceiver(holding, control),
+            links.encode,
+            RestartBackoff(RESTART_BURST, RESTART_WINDOW_NS),
+            pair=links.socket_pair,
             before_start=holding.renew,
             on_started=lambda: self._transceiver_started(holding),
             on_ended=lambda: self._signalling.send(links.TransceiverGone(index)),
@@ -142,14 +160,13 @@ class Supervisor:
         now = time.monotonic_ns()
         stuck_ns = self._settings.transceiver.stuck_after_ms * 1_000_000
         for holding, post in zip(self._holdings, self._transceivers, strict=True):
-            beats = [
-                holding.control_counters.segment.heartbeat_ns,
-                holding.media_counters.segment.heartbeat_ns,
-                post.started_ns,
-            ]
-            oldest = now - max(min(beats[:2]), beats[2])
-            if post.process is not None and oldest > stuck_ns:
-                post.kill_stuck(f"made no turn for {oldest // 1_000_000} ms")
+            if post.process is None:
+                continue
+            counters = (holding.control_counters, holding.media_counters)
+            last_turn_ns = min(thread.segment.heartbeat_ns for thread in counters)
+            still_ns = now - max(last_turn_ns, post.process.started_ns)
+            if still_ns > stuck_ns:
+                post.kill_stuck(f"made no turn for {still_ns // 1_000_000} ms")
         self._loop.call_after(stuck_ns // LOOKS_PER_STALL, self._look)
 
     # ------------------------------------------------------------------ the relay
@@ -204,23 +221,13 @@ class Supervisor:
         log.info("stopping")
         notify("STOPPING=1")
         posts = [*self._transceivers, self._signalling]
-        self._signalling.retire("stop")
+        self._signalling.retire(links.Stop("stop"))
         for post in self._transceivers:
-            post.retire("shutdown")
-        self._drain(posts, time.monotonic_ns() + int(self._settings.transceiver.stop_seconds * 1e9) + KILL_AFTER_NS)
-        for post in posts:
-            post.kill()
-        self._drain(posts, None)
+            post.retire(links.Stop("shutdown"))
+        end_all(self._loop, posts, int(self._settings.transceiver.stop_seconds * 1e9) + KILL_AFTER_NS)
         self._relay.close()
         for holding in self._holdings:
             holding.close()
         self._loop.close()
         self._lock.release()
         log.info("stopped")
-
-    def _drain(self, posts: list[Post], deadline: int | None) -> None:
-        while any(post.process is not None for post in posts):
-            left = None if deadline is None else deadline - time.monotonic_ns()
-            if left is not None and left <= 0:
-                return
-            self._loop.turn(left)

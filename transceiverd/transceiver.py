@@ -10,7 +10,6 @@ Nothing here touches a media packet: while this thread is blocked, or collects g
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -25,7 +24,7 @@ from dataclasses import dataclass
 import uvloop
 
 from relayd.ufrag import UfragKeys
-from shm.daemon.process import close_descriptors_except, die_with_parent, name_process
+from shm.daemon.child import settle
 from shm.lane import Lane
 from shm.ring import Record
 from shm.session import SessionSegment
@@ -40,7 +39,7 @@ from transceiverd.lanes import STUN, ControlLanes, Owner
 from transceiverd.media.channel import Channel
 from transceiverd.media.engine import MediaEngine
 from transceiverd.media.port import InstallRefused, MediaPort, Removed, SrtpProven, ntp_offset_ns
-from transceiverd.outcomes import CONTROL_COUNTERS, dtls_label
+from transceiverd.outcomes import CONTROL_COUNTERS
 from transceiverd.settings import Settings
 
 log = logging.getLogger("transceiver")
@@ -48,8 +47,8 @@ log = logging.getLogger("transceiver")
 # A turn: enough to be efficient, little enough (about 10 ms of Python) that the next kind of work is not kept waiting.
 READ_BUDGET = 128  # records of each worker's ring
 STUN_BUDGET = 128  # checks
-DTLS_BUDGET = 32  # handshake datagrams: each may be a signature or a key exchange
-DTLS_PER_CALL = 8  # of one call: DTLS of established calls must not crowd out new handshakes (DESIGN 2.10)
+DTLS_BUDGET = 64  # handshake datagrams: each may be a signature or a key exchange
+DTLS_PER_CALL = 64  # of one call: DTLS of established calls must not crowd out new handshakes (DESIGN 2.10)
 CATCH_UP_BUDGET = 64  # calls published again to a worker whose ring was full
 QUEUE_MAX = 4096  # records of a kind that wait; the ring behind holds more, and drops are counted there
 # The heartbeat, and the time-out behind the doorbell: a record found then is a lost wake-up, counted (FACTS 3).
@@ -74,12 +73,9 @@ class Birth:
 def run_transceiver(birth: Birth, control: socket.socket) -> None:
     """Be the transceiver until told to stop. Called in the forked child."""
     keep = {control.fileno(), birth.lock_fd, *birth.holding.descriptors()}
-    close_descriptors_except(keep)
-    name_process(f"transceiver{birth.transceiver}")
     cpus = birth.settings.transceiver.cpus
-    if cpus:
-        os.sched_setaffinity(0, {cpus[birth.transceiver % len(cpus)]})
-    die_with_parent(birth.supervisor)
+    cpu = cpus[birth.transceiver % len(cpus)] if cpus else None
+    settle(f"transceiver {birth.transceiver}", f"transceiver{birth.transceiver}", keep, birth.supervisor, cpu)
     uvloop.run(_main(birth, control))
 
 
@@ -115,6 +111,7 @@ class Transceiver:
             birth.transceiver,
             birth.settings.ice,
             birth.settings.dtls,
+            birth.settings.data_channel,
             on_ended=self._call_ended,
         )
         self.desk = Desk(self)
@@ -130,7 +127,7 @@ class Transceiver:
         self._turn_asked = False
         self._asleep = False
         self._beats = 0
-        self._booked = dict.fromkeys(CONTROL_COUNTERS, 0)
+        self._names = frozenset(CONTROL_COUNTERS)
 
     @property
     def fingerprint(self) -> str:
@@ -178,10 +175,16 @@ class Transceiver:
 
     # ------------------------------------------------------------------ waking
 
+    def _was_rung(self) -> bool:
+        """Whether the doorbell has rung, and silence it."""
+        try:
+            return os.eventfd_read(self._doorbell_fd) > 0
+        except BlockingIOError:
+            return False
+
     def _rung(self) -> None:
         """A worker rang: it saw us asleep and left something in a ring."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._doorbell_fd)
+        self._was_rung()
         self.lanes.disarm()
         self._asleep = False
         self._turn()
@@ -280,7 +283,7 @@ class Transceiver:
             self._export()
             self.desk.tell_load()
         if self._asleep and self.lanes.pending():
-            self._book("lost-wakeups", 1)
+            self._book("lost-wakeups", 0 if self._was_rung() else 1)
             self._rung()
         self.loop.call_later(HEARTBEAT_NS / SECOND, self._beat)
 
@@ -290,17 +293,16 @@ class Transceiver:
     def _export(self) -> None:
         """Bring the shared counters up to the process's own."""
         self.counters.set("calls", len(self.calls))
-        values = {
-            "calls-created": self.calls.created,
-            "calls-established": self.calls.established,
-            "control-ring-full": self.lanes.full(),
-            **self.calls.drops,
-            **{dtls_label(reason): count for reason, count in self.calls.dtls_drops.items()},
-        }
-        for name, value in values.items():
-            known = name if name in self._booked else "dropped-other"
-            self.counters.add(known, value - self._booked.get(name, 0))
-            self._booked[name] = value
+        self.counters.set("calls-created", self.calls.created)
+        self.counters.set("calls-established", self.calls.established)
+        self.counters.set("control-ring-full", self.lanes.full())
+        unnamed = 0
+        for name, count in self.calls.all_drops():
+            if name in self._names:
+                self.counters.set(name, count)
+            else:
+                unnamed += count
+        self.counters.set("dropped-other", unnamed)
 
     # ------------------------------------------------------------------ the supervisor
 

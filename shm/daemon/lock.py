@@ -1,10 +1,10 @@
-"""The runtime directory and the lock that makes relayd the only one in it.
+"""The runtime directory and the lock that makes a daemon the only one of its kind in it.
 
-Called by the supervisor before it makes a socket or a ring end (DESIGN 2.8: never two producers). The lock is an
-`flock`, which belongs to the open file description: workers inherit it, so it stays taken until the last worker of a
+Called by each supervisor before it makes a socket or a ring end (DESIGN 2.8: never two producers). The lock is an
+`flock`, which belongs to the open file description: children inherit it, so it stays taken until the last child of a
 dead supervisor is gone too, and a successor cannot start beside them.
 
-Leaves out: what lives in the directory besides the lock (control.py binds `relayd.sock`, ufrag.py reads `ufrag.keys`).
+Leaves out: what lives in the directory besides the locks (relayd's control socket, `ufrag.keys`).
 """
 
 import errno
@@ -14,8 +14,7 @@ import stat
 import time
 from pathlib import Path
 
-LOCK_NAME = "shm.daemon.lock"
-# Workers die by PDEATHSIG within milliseconds of their supervisor; a loaded machine gets this long for it (seconds).
+# Children die by PDEATHSIG within milliseconds of their supervisor; a loaded machine gets this long for it (seconds).
 ORPHAN_PATIENCE_SECONDS = 5.0
 ORPHAN_POLL_SECONDS = 0.01
 
@@ -71,12 +70,10 @@ def process_start_time(pid: int) -> int | None:
 
 
 class RuntimeLock:
-    """Holds `shm.daemon.lock`. Keep it until the process ends; the descriptor is what children inherit."""
+    """Holds the file `name`, as in `relayd.lock`. Keep it until the process ends; children inherit the descriptor."""
 
-    def __init__(
-        self, directory: Path, patience_seconds: float = ORPHAN_PATIENCE_SECONDS, *, name: str = LOCK_NAME
-    ) -> None:
-        """Take the lock or raise LockHeld. Waits only when the holder is dead and its workers are about to be."""
+    def __init__(self, directory: Path, name: str, patience_seconds: float = ORPHAN_PATIENCE_SECONDS) -> None:
+        """Take the lock or raise LockHeld. Waits only when the holder is dead and its children are about to be."""
         self.path = directory / name
         self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         try:

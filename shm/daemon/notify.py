@@ -1,6 +1,6 @@
 """What the service manager is told: sd_notify(3) datagrams, sent only where NOTIFY_SOCKET names a socket.
 
-Called by supervisor.py at READY and STOPPING, and while it makes progress (WATCHDOG).
+Called by each supervisor at READY and STOPPING, and while it makes progress (WATCHDOG).
 """
 
 import contextlib

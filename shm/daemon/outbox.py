@@ -1,6 +1,6 @@
 """Messages on their way to one peer over a SOCK_SEQPACKET socket, without ever waiting for it.
 
-Used for each control connection (control.py) and each worker's control socket (children.py). What the kernel does not
+Used for relayd's control connections and for each child's control socket (post.py). What the kernel does not
 take at once waits here, in order; more than `limit` messages mean that the peer does not read, and the owner of the
 outbox decides what happens to it.
 """

@@ -1,6 +1,6 @@
 """What a process does to itself through the kernel: die with its parent, stay on one CPU, keep only its descriptors.
 
-Used by child.py right after the fork and by supervisor.py at its start. Linux only.
+Used by child.py right after the fork, and by each daemon's supervisor at its start. Linux only.
 """
 
 import ctypes

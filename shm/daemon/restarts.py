@@ -1,19 +1,19 @@
-"""When a dead worker's successor may start: at once, unless workers die again and again.
+"""When a dead child's successor may start: at once, unless it dies again and again.
 
-Used by children.py, one RestartBackoff a worker. A single crash must cost less than 50 ms (DESIGN 6); a crash loop,
+Used by post.py, one RestartBackoff a post. A single crash must cost less than 50 ms (DESIGN 6); a crash loop,
 which forks a process each time, must not eat the machine.
 """
 
 from collections import deque
 
-# A fork costs a few ms of CPU. With the default burst of 5 in 10 s a worker that dies at once is started about once a
+# A fork costs a few ms of CPU. With the default burst of 5 in 10 s a child that dies at once is started about once a
 # second in the long run, since old deaths leave the window: a hundredth of one CPU.
 FIRST_DELAY_NS = 50_000_000
 LONGEST_DELAY_NS = 5_000_000_000
 
 
 class RestartBackoff:
-    """Counts a worker's deaths within a sliding window."""
+    """Counts a child's deaths within a sliding window."""
 
     def __init__(self, burst: int, window_ns: int) -> None:
         self._burst = burst

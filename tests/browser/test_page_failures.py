@@ -142,6 +142,7 @@ def test_page_notices_that_its_transceiver_died_and_the_next_call_works(server: 
     person.forgive_refusals()
 
 
+@pytest.mark.system  # a whole server only to stop it
 def test_page_says_that_the_server_ended_the_call_when_it_is_stopped(stranger: Person) -> None:
     """A good-bye reaches the page by DTLS before the server is gone; then nobody can be asked why."""
     server = Server()

@@ -4,15 +4,12 @@ With RINGLINE_PICTURES set to a folder, a picture of each is kept there, for peo
 """
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import pytest
-from playwright.sync_api import Browser, ViewportSize
+from playwright.sync_api import ViewportSize
 
 from tests.browser.person import Person
-from tests.daemons import Server
 
 PICTURES = os.environ.get("RINGLINE_PICTURES")
 SCREENS: dict[str, ViewportSize] = {
@@ -21,6 +18,7 @@ SCREENS: dict[str, ViewportSize] = {
     "tablet": {"width": 768, "height": 1024},
     "desktop": {"width": 1280, "height": 900},
 }
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 FROM_FAR_AWAY: dict[str, Any] = {
     "call_id": "rtc_AAAAnQ23456789abcdefghijk",
     "state": "closing",
@@ -84,12 +82,8 @@ NAMELESS = """() => [...document.querySelectorAll('button, input, canvas, [role]
     .map(each => each.outerHTML)"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_looks_right_on_every_screen(browser: Browser, server: Server, scheme: str) -> None:
-    context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
-    person = Person(context.new_page())
-    person.open(server.url)
-    _check(person, f"{scheme}-idle")
+def test_page_looks_right_on_every_screen(person: Person) -> None:
+    _check(person, "idle")
     person.choose("Test tone")
     person.press()
     person.await_heard(440)
@@ -97,37 +91,32 @@ def test_page_looks_right_on_every_screen(browser: Browser, server: Server, sche
     person.await_that(lambda: person.page.locator("#loss").inner_text() != "–", "numbers")
     if PICTURES:
         person.page.wait_for_timeout(20_000)  # lines to look at
-    _check(person, f"{scheme}-call")
-    context.close()
-    assert person.complaints == []
+    _check(person, "call")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_looks_right_with_a_report(browser: Browser, server: Server, scheme: str) -> None:
+def test_page_looks_right_with_a_report(person: Person) -> None:
     """The server's diagnosis is put in its mouth: of a client far away, which no test on loopback can be."""
-    context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
-    person = Person(context.new_page())
     person.page.route("**/diagnosis", lambda route: route.fulfill(json=FROM_FAR_AWAY))
-    person.open(server.url)
     person.choose("Test tone")
     person.press()
     person.await_report("No path to the server")
     for advice in FROM_FAR_AWAY["advice"]:
         assert advice["message"].lower().replace("`", "") in person.report().lower()
     person.page.locator("summary").click()
-    _check(person, f"{scheme}-report", ("small-phone", "desktop"))
-    context.close()
-    assert person.complaints == []
+    _check(person, "report")
 
 
-def _check(person: Person, name: str, screens: Iterable[str] = tuple(SCREENS)) -> None:
+def _check(person: Person, name: str) -> None:
     page = person.page
-    for screen in screens:
-        page.set_viewport_size(SCREENS[screen])
-        page.evaluate("() => new Promise(requestAnimationFrame)")
-        if PICTURES:
-            page.screenshot(path=Path(PICTURES) / f"{name}-{screen}.png", full_page=True)
-        wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide == 0, f"scrolls sideways on {screen}"
-        assert [each for each in page.evaluate(CONTRASTS) if each[1] < CONTRAST_LEAST] == []
-        assert page.evaluate(NAMELESS) == []
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        for screen, size in SCREENS.items():
+            page.set_viewport_size(size)
+            page.evaluate("() => new Promise(requestAnimationFrame)")
+            if PICTURES:
+                page.screenshot(path=Path(PICTURES) / f"{name}-{scheme}-{screen}.png", full_page=True)
+            wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide == 0, f"scrolls sideways on {screen}"
+        faint = [each for each in page.evaluate(CONTRASTS) if each[1] < CONTRAST_LEAST]
+        assert faint == [], f"hard to read in the {scheme} scheme"
+    assert page.evaluate(NAMELESS) == []

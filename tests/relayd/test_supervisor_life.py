@@ -44,7 +44,7 @@ def test_supervisor_second_one_says_who_holds_the_lock(shared_relay: RelayProces
     process = second.launch()
     assert process.wait(20) == 1
     assert shared_relay.process is not None
-    assert f"shm.daemon.lock is held by process {shared_relay.process.pid}" in second.text()
+    assert f"relayd.lock is held by process {shared_relay.process.pid}" in second.text()
     assert shared_relay.status().pid == shared_relay.process.pid
     second.client.close()
 
@@ -91,7 +91,7 @@ def test_supervisor_worker_keeps_only_what_is_its_own(shared_relay: RelayProcess
         found = kinds_of_descriptors(pid)
         assert found.count("socket") == 3
         assert sum("ringline-" in kind for kind in found) == 2
-        assert sum("shm.daemon.lock" in kind for kind in found) == 1
+        assert sum("relayd.lock" in kind for kind in found) == 1
         assert sum("eventpoll" in kind for kind in found) <= 1
         assert len(found) <= 7
 

@@ -131,7 +131,7 @@ def test_calls_wrong_headers(router: LocalRouter, headers: dict[str, str], statu
         ("GET", CALLS + "/rtc_x/hangup", 405),
         ("DELETE", CALLS + "/" + "x" * 100, 404),
         ("DELETE", CALLS + "/..%2f..%2fetc", 404),
-        ("GET", CALLS + "/" + callid.mint(0, 0) + "/diagnosis", 404),
+        ("GET", CALLS + "/rtc_AAAAAAAAAAAAAAAAAAAAAAAAAA/diagnosis", 404),
         ("GET", "/v1/sessions", 404),
         ("GET", "/metrics", 404),
         ("TRACE", "/healthz", 405),

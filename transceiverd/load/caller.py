@@ -14,7 +14,8 @@ from transceiverd.dtls.context import DtlsContext
 from transceiverd.dtls.engine import Closed, DtlsEngine, HandshakeCompleted
 from transceiverd.dtls.state import MemoryState
 from transceiverd.engine import Drops, Timeout
-from transceiverd.ice.controlling import ControllingAgent, ControllingConfig, PairNominated, PairValidated
+from transceiverd.ice.controlling import ControllingAgent, ControllingConfig
+from transceiverd.ice.events import PairNominated, PairValidated
 from transceiverd.load.offer import Answer, Credentials
 
 

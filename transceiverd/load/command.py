@@ -16,8 +16,9 @@ import uvloop
 from rich.console import Console
 from rich.live import Live
 
-from shm.daemon.process import raise_descriptor_limit
+from shm.daemon.common import runtime_directory
 from shm.daemon.config import ConfigurationError
+from shm.daemon.process import raise_descriptor_limit
 from transceiverd.load.plan import Plan
 from transceiverd.load.plot import draw
 from transceiverd.load.processes import ProcessMeter, find_server, kernel_drops, with_children
@@ -60,7 +61,9 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     number("--seconds", type=float, default=Plan.seconds, metavar="S", help="hold them so long, default %(default)s")
     number("--patience", type=float, default=Plan.patience_seconds, metavar="S",
            help="a call not up by then has failed, default %(default)s")  # fmt: skip
-    number("--payload-bytes", type=int, default=Plan.payload_bytes, metavar="N", help="of a packet, default %(default)s")
+    number(
+        "--payload-bytes", type=int, default=Plan.payload_bytes, metavar="N", help="of a packet, default %(default)s"
+    )
     number("--consent", type=float, default=Plan.consent_seconds, metavar="S",
            help="between two consent checks of a call, default %(default)s")  # fmt: skip
     number("--silent", action="store_true", help="send no audio")

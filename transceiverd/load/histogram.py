@@ -60,6 +60,11 @@ class Histogram:
         top = max((bucket for bucket, count in enumerate(counts) if count), default=0)
         return Histogram(counts, min(bucket_middle(top), self.highest))
 
+    def __add__(self, other: "Histogram") -> "Histogram":
+        """Both together."""
+        counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
+        return Histogram(counts, max(self.highest, other.highest))
+
     def summary(self) -> dict[str, float]:
         """Percentiles and the highest, in milliseconds."""
         values = {f"p{percent:g}": self.percentile(percent) / 1e6 for percent in PERCENTILES}

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from shm import attach
 from shm.segment import SUPPORTED_MAJORS
@@ -118,7 +118,8 @@ def kernel_drops(runtime_directory: Path) -> int | None:
     if status is None:
         return None
     beside = [worker["beside"] for worker in status["workers"]]
-    return sum(counters.get(name, 0) for counters in beside for name in ("kernel_dropped_v4", "kernel_dropped_v6"))
+    names = ("kernel_dropped_v4", "kernel_dropped_v6")
+    return sum(int(counters.get(name, 0)) for counters in beside for name in names)
 
 
 def relay_status(runtime_directory: Path) -> dict[str, Any] | None:

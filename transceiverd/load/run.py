@@ -35,10 +35,11 @@ class LoadRun:
     async def run(self) -> dict[str, Any]:
         """The figures."""
         drops = self._drops()
-        async with Fleet(self._plan) as fleet, self._other_callers() as others:
+        async with Fleet(self._plan) as fleet:
             looking = asyncio.create_task(self._look(fleet))
             try:
-                await self._story(fleet, others)
+                async with self._other_callers() as others:
+                    await self._story(fleet, others)
             finally:
                 looking.cancel()
                 fleet.hang_up_all()
@@ -159,4 +160,3 @@ class LoadRun:
                 "server_cpu_us_a_packet": server_cpu(used) / packets * 1e6 if packets else None,
             }
         return phases
-

@@ -11,19 +11,13 @@ on later. Peer input never raises: a counted drop, or an ABORT and `Closed`.
 
 from shm.errors import MalformedPacket
 from transceiverd.engine import MILLISECOND, Closed, Drops, Timeout
-from transceiverd.sctp import channels, dispatch, handshake, heartbeat, teardown
-from transceiverd.sctp.channels import Channel, ChannelState
-from transceiverd.sctp.chunks import COOKIE_ECHO, Init
+from transceiverd.sctp import channels, dispatch, handshake, heartbeat, packing, saved, teardown
+from transceiverd.sctp.channels import Channel
+from transceiverd.sctp.chunks import Init
 from transceiverd.sctp.config import DataChannelConfig
 from transceiverd.sctp.congestion import CongestionWindow
 from transceiverd.sctp.cookie import KEY_SIZE
-from transceiverd.sctp.dcep import (
-    PPID_BINARY,
-    PPID_BINARY_EMPTY,
-    PPID_TEXT,
-    PPID_TEXT_EMPTY,
-    Open,
-)
+from transceiverd.sctp.dcep import Open
 from transceiverd.sctp.errors import USER_ABORT, ProtocolViolation, Refused
 from transceiverd.sctp.events import (
     AssociationEstablished,
@@ -33,12 +27,12 @@ from transceiverd.sctp.events import (
     MessageReceived,
 )
 from transceiverd.sctp.initiation import NO_FEATURES, STREAMS, RandomBytes, new_init
-from transceiverd.sctp.outbound import MESSAGE_COST, PRIORITY_NORMAL
-from transceiverd.sctp.packet import HEADER_SIZE, parse_init, parse_packet, serialize_packet
-from transceiverd.sctp.reception import AT_ONCE, NOTHING, Reception
+from transceiverd.sctp.outbound import PRIORITY_NORMAL
+from transceiverd.sctp.packet import parse_init, parse_packet, serialize_packet
+from transceiverd.sctp.reception import DELAYED, Reception
 from transceiverd.sctp.reset import StreamReset
 from transceiverd.sctp.rto import RetransmissionTimeout
-from transceiverd.sctp.states import CARRIES_DATA_OUT, TRANSITIONS, State
+from transceiverd.sctp.states import TRANSITIONS, State
 from transceiverd.sctp.transmission import Transmission
 
 PACKETS_MAX = 16  # ready-made packets or control chunks that may wait; a peer that asks faster is not answered more
@@ -48,40 +42,12 @@ class Association:
     """Both ends of one association, from before the handshake to after the end."""
 
     __slots__ = (
-        "_now",
-        "channels",
-        "config",
-        "control",
-        "cookie_due",
-        "cookie_echo",
-        "cookie_key",
-        "drops",
-        "events",
-        "features",
-        "has_local_init",
-        "heartbeat_at",
-        "heartbeat_nonce",
-        "heartbeat_sent_at",
-        "local_init",
-        "local_port",
-        "packets",
-        "parity",
-        "peer_streams",
-        "peer_tag",
-        "random_bytes",
-        "reception",
-        "remote_init",
-        "remote_max_message_size",
-        "remote_port",
-        "reset",
-        "rto",
-        "state",
-        "t1",
-        "t1_count",
-        "t2",
-        "t2_count",
+        "channels", "config", "control", "cookie_due", "cookie_echo", "cookie_key", "drops", "events", "features",
+        "has_local_init", "heartbeat_at", "heartbeat_nonce", "heartbeat_sent_at", "local_init", "local_port", "now",
+        "packets", "parity", "peer_streams", "peer_tag", "random_bytes", "reception", "refusals", "remote_init",
+        "remote_max_message_size", "remote_port", "reset", "rto", "state", "t1", "t1_count", "t2", "t2_count",
         "transmission",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -114,7 +80,7 @@ class Association:
         self.events: list[Event] = []
         self.packets: list[bytes] = []  # whole, ready to leave
         self.control: list[bytes] = []  # chunks for the next packets
-        self._now = now
+        self.now = now
         self.t1 = self.t2 = 0  # deadlines, 0: not running
         self.t1_count = self.t2_count = 0
         self.heartbeat_at = self.heartbeat_sent_at = 0
@@ -130,6 +96,7 @@ class Association:
         self.cookie_echo = b""
         self.cookie_due = False
         self.channels: dict[int, Channel] = {}
+        self.refusals = False  # some channel was refused a send
         self.reception: Reception | None = None
         self.reset: StreamReset | None = None
         self.rto = RetransmissionTimeout(
@@ -145,7 +112,7 @@ class Association:
     def start(self, now: int) -> None:
         """DTLS is up."""
         self._advance_clock(now)
-        handshake.begin(self, self._now)
+        handshake.begin(self, self.now)
 
     def receive_datagram(self, data: bytes, now: int) -> None:
         """One SCTP packet."""
@@ -155,7 +122,7 @@ class Association:
             return
         try:
             packet = parse_packet(data, self.config.zero_checksum)
-            dispatch.take(self, packet, self._now)
+            dispatch.take(self, packet, self.now)
         except MalformedPacket as error:
             self.drops.malformed(error)
         except Refused as refusal:
@@ -167,7 +134,7 @@ class Association:
     def handle_timeout(self, now: int) -> None:
         """Do all that is due."""
         self._advance_clock(now)
-        now = self._now
+        now = self.now
         if self.t1 and now >= self.t1:
             handshake.on_timeout(self, now)
         if self.t2 and now >= self.t2:
@@ -192,15 +159,7 @@ class Association:
     ) -> int:
         """A new channel; its stream id. Messages may be sent at once. ValueError: no such id to be had."""
         opening = Open(label, protocol, ordered, max_retransmits, max_lifetime_ms, priority)
-        stream_id = channels.claim_id(self, stream_id, negotiated)
-        state = ChannelState.OPEN if negotiated else ChannelState.OPENING
-        channel = Channel(stream_id, opening, negotiated, state)
-        channels.add(self, channel)
-        if not negotiated:
-            channels.queue_control(self, stream_id, opening.serialize())
-        elif self.reset is not None:
-            self.events.append(channel.opened())
-        return stream_id
+        return channels.open_channel(self, opening, stream_id, negotiated)
 
     def send(self, stream_id: int, data: bytes, is_text: bool, now: int) -> bool:
         """Queue one message. False: no such open channel, or the send buffer is full (BufferedAmountLow will come).
@@ -208,21 +167,7 @@ class Association:
         ValueError if the message is longer than the peer's SDP allows.
         """
         self._advance_clock(now)
-        channel = self.channels.get(stream_id)
-        if channel is None or channel.state is ChannelState.CLOSING or self.state > State.ESTABLISHED:
-            return False
-        if len(data) > self.remote_max_message_size > 0:
-            raise ValueError(f"message of {len(data)} bytes, the peer takes {self.remote_max_message_size}")
-        transmission = self.transmission
-        if transmission.buffered and transmission.buffered + len(data) > self.config.send_buffer_bytes:
-            channel.refused = True
-            return False
-        if data:
-            ppid = PPID_TEXT if is_text else PPID_BINARY
-        else:
-            ppid, data = PPID_TEXT_EMPTY if is_text else PPID_BINARY_EMPTY, channels.EMPTY
-        channels.queue(self, channel, ppid, data, self._now)
-        return True
+        return channels.send(self, stream_id, data, is_text, self.now)
 
     def buffered_amount(self, stream_id: int) -> int:
         """Bytes of a channel that were not sent even once; 0 for one that does not exist."""
@@ -239,12 +184,12 @@ class Association:
         channel = self.channels.get(stream_id)
         if channel is not None:
             channels.close(self, channel)
-            dispatch.request_resets(self, self._now)
+            dispatch.request_resets(self, self.now)
 
     def shutdown(self, now: int) -> None:
         """End gracefully: everything queued is delivered first."""
         self._advance_clock(now)
-        teardown.begin(self, self._now)
+        teardown.begin(self, self.now)
 
     def abort(self, now: int, reason: str = "aborted") -> None:
         """End at once; the ABORT is left to poll."""
@@ -263,7 +208,7 @@ class Association:
         timers.append((self.transmission.t3, "t3-rtx"))
         if self.reset is not None:
             timers.append((self.reset.deadline, "stream-reset"))
-        if self.reception is not None and self.reception.sack_wanted not in (NOTHING, AT_ONCE):
+        if self.reception is not None and self.reception.sack_wanted == DELAYED:
             timers.append((self.reception.sack_deadline, "sack"))
         running = [Timeout(deadline, reason) for deadline, reason in timers if deadline]
         return min(running, default=None)
@@ -275,15 +220,10 @@ class Association:
         if self.state is State.DONE or self.reset is None:
             return None
         if self.reset.waiting and self.reset.request is None:
-            dispatch.request_resets(self, self._now)
-        parts = self._chunks()
-        if not parts:
-            parts = self._chunks()  # giving up a message may have made a FORWARD-TSN due
+            dispatch.request_resets(self, self.now)
+        packet = packing.make_packet(self)
         self._tell_low()
-        if not parts:
-            return None
-        plain = not (self.features.zero_checksum and parts[0][0] != COOKIE_ECHO)
-        return serialize_packet(self.local_port, self.remote_port, self.peer_tag, parts, not plain)
+        return packet
 
     def poll_event(self) -> Event | None:
         """The next event. A message that is not fetched keeps the peer's window smaller."""
@@ -294,38 +234,135 @@ class Association:
             self.reception.fetched(len(event.data))
         return event
 
-    def _chunks(self) -> list[bytes]:
-        """What goes into one packet, in this order: control, SACK, FORWARD-TSN, DATA (RFC 9260 6.10)."""
-        now = self._now
-        reception, transmission = self.reception, self.transmission
-        parts: list[bytes] = []
-        room = self.config.mtu - HEADER_SIZE
-        may_send_data = self.state in CARRIES_DATA_OUT
-        if self.cookie_due:
-            self.cookie_due = False
-            may_send_data = True
-            parts.append(self.cookie_echo)
-            room -= len(self.cookie_echo)
-        elif self.state is State.COOKIE_ECHOED:
-            return parts
-        while self.control and len(self.control[0]) <= room:
-            room -= len(self.control[0])
-            parts.append(self.control.pop(0))
-        assert reception is not None
-        wanted = reception.sack_wanted
-        if wanted == AT_ONCE and reception.packets:
-            parts.append(reception.sack())
-            room -= len(parts[-1])
-        if may_send_data:
-            self._fill(parts, room, now)
-        return parts
+    # ------------------------------------------------------------------ kept outside
 
-    def _fill(self, parts: list[bytes], room: int, now: int) -> None:
-        """FORWARD-TSN and DATA."""
-        transmission = self.transmission
-        if transmission.partial and transmission.outstanding.lost:
-            transmission.give_up_lost(now)
-        if transmission.forward_due:
-            parts.append(transmission.forward(now))
-            room -= len(parts[-1])
-        transmission.fill(parts, room, now)
+    def save(self) -> bytes:
+        """The whole state, events not fetched included. To be kept before what was polled since is sent."""
+        return saved.save(self)
+
+    @classmethod
+    def restore(
+        cls, data: bytes, config: DataChannelConfig, *, now: int, random_bytes: RandomBytes, drops: Drops
+    ) -> "Association":
+        """An association that goes on where `save` was called. ValueError if `data` is not of this release's making."""
+        state = saved.load(data)
+        association = cls(
+            config,
+            local_port=state.local_port,
+            remote_port=state.remote_port,
+            dtls_role="server" if state.parity else "client",
+            remote_max_message_size=state.remote_max_message_size,
+            now=now,
+            random_bytes=random_bytes,
+            drops=drops,
+            local_init=state.local_init,
+            remote_init=state.remote_init,
+        )
+        association.has_local_init = state.has_local_init
+        saved.apply(state, association, now)
+        return association
+
+    def rearm(self, now: int) -> None:
+        """Start the timers that this state needs."""
+        deadline = now + self.rto.value
+        self.t1 = deadline if self.state in (State.COOKIE_WAIT, State.COOKIE_ECHOED) else 0
+        self.t2 = deadline if self.state in (State.SHUTDOWN_SENT, State.SHUTDOWN_ACK_SENT) else 0
+        if self.state is State.ESTABLISHED:
+            heartbeat.arm(self, now)
+
+    # ------------------------------------------------------------------ between: for the modules of this folder
+
+    @property
+    def local_tag(self) -> int:
+        """What the peer must put into its packets."""
+        return self.local_init.tag
+
+    def reception_now(self) -> Reception:
+        """The receiving half, which is there from COOKIE_ECHOED on."""
+        assert self.reception is not None
+        return self.reception
+
+    def move(self, state: State) -> None:
+        """The one place that changes the state."""
+        assert state in TRANSITIONS[self.state], (self.state, state)
+        self.state = state
+
+    def prepare(self, peer_tsn: int, peer_window: int) -> None:
+        """The peer's INIT or INIT ACK is known: both halves can be made."""
+        config = self.config
+        interleaved = config.interleaving and self.features.interleaving
+        self.reception = Reception(
+            peer_tsn,
+            config.receive_buffer_bytes,
+            config.max_message_bytes,
+            config.channels_max,
+            config.sack_delay_ms * MILLISECOND,
+            interleaved,
+        )
+        self.reset = StreamReset(self.local_init.initial_tsn, peer_tsn)
+        self.transmission.agree(peer_window, interleaved, self.features.partial)
+
+    def establish(self, now: int) -> None:
+        """The handshake is done."""
+        self.move(State.ESTABLISHED)
+        self.t1 = self.t1_count = 0
+        self.cookie_due = False
+        self.cookie_echo = b""
+        self.events.append(AssociationEstablished())
+        heartbeat.arm(self, now)
+        for channel in list(self.channels.values()):
+            channels.on_established(self, channel)
+
+    def renew(self, local_tag: int, local_tsn: int) -> None:
+        """Everything of this association is void; another begins (RFC 9260 5.2.4.1)."""
+        self.events.extend(ChannelClosed(stream_id) for stream_id in self.channels)
+        self.local_init = self.local_init._replace(tag=local_tag, initial_tsn=local_tsn)
+        self.control.clear()
+        self._clear()
+
+    def send_packet(self, tag: int, chunk: bytes) -> None:
+        """A packet of its own, with a checksum whatever was agreed."""
+        if len(self.packets) < PACKETS_MAX:
+            self.packets.append(serialize_packet(self.local_port, self.remote_port, tag, [chunk]))
+
+    def send_control(self, chunk: bytes) -> None:
+        """A chunk for the next packet; answers beyond a bound are not given."""
+        if len(self.control) < PACKETS_MAX:
+            self.control.append(chunk)
+        else:
+            self.drops["answers-many"] += 1
+
+    def send_abort(self, cause: int, text: bytes) -> None:
+        """ABORT, if the peer's tag is known."""
+        self.packets.clear()
+        if self.peer_tag:
+            self.send_packet(self.peer_tag, teardown.abort_chunk(cause, text))
+
+    def give_up(self, reason: str) -> None:
+        """The peer is gone: a last ABORT, should it still hear us (RFC 9260 8.1)."""
+        self.send_abort(USER_ABORT, reason.encode())
+        self.finish(reason)
+
+    def finish(self, reason: str) -> None:
+        """Over, for good; packets already made may still be polled."""
+        if self.state is not State.DONE:
+            self.move(State.DONE)
+            self.control.clear()
+            self.events.append(Closed(reason))
+
+    def _violated(self, violation: ProtocolViolation) -> None:
+        self.drops[violation.reason] += 1
+        self.send_abort(violation.cause, violation.reason.encode())
+        self.finish("protocol violation")
+
+    def _tell_low(self) -> None:
+        """Raise BufferedAmountLow where it is owed."""
+        low = self.transmission.queue.low
+        if low:
+            self.transmission.queue.low = []
+            self.events.extend(BufferedAmountLow(stream_id) for stream_id in dict.fromkeys(low))
+        channels.tell_room(self)
+
+    def _advance_clock(self, now: int) -> None:
+        """Time that goes back is ignored."""
+        self.now = max(now, self.now)

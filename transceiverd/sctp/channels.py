@@ -12,9 +12,10 @@ from shm.errors import MalformedPacket
 from transceiverd.engine import MILLISECOND
 from transceiverd.sctp import dcep
 from transceiverd.sctp.errors import Refused
-from transceiverd.sctp.events import ChannelClosed, ChannelOpened, MessageReceived
+from transceiverd.sctp.events import BufferedAmountLow, ChannelClosed, ChannelOpened, MessageReceived
 from transceiverd.sctp.outbound import PRIORITY_NORMAL, OutboundMessage, OutboundStream
 from transceiverd.sctp.reassembly import FRAGMENT_COST
+from transceiverd.sctp.states import State
 
 if TYPE_CHECKING:
     from transceiverd.sctp.association import Association
@@ -93,6 +94,58 @@ def claim_id(association: "Association", stream_id: int | None, negotiated: bool
     if not negotiated and stream_id % 2 != association.parity:
         raise ValueError("stream id has the peer's parity")
     return stream_id
+
+
+def open_channel(association: "Association", opening: dcep.Open, wanted_id: int | None, negotiated: bool) -> int:
+    """A new channel of ours; its stream id. ValueError if there is none to be had."""
+    stream_id = claim_id(association, wanted_id, negotiated)
+    channel = Channel(stream_id, opening, negotiated, ChannelState.OPEN if negotiated else ChannelState.OPENING)
+    add(association, channel)
+    if not negotiated:
+        queue_control(association, stream_id, opening.serialize())
+    elif association.state >= State.ESTABLISHED:
+        association.events.append(channel.opened())
+    return stream_id
+
+
+def on_established(association: "Association", channel: Channel) -> None:
+    """A channel that was made before the handshake was done."""
+    if channel.state is ChannelState.CLOSING:
+        wish_reset(association, channel)
+    elif channel.stream_id >= association.peer_streams:
+        forget(association, channel)
+    elif channel.negotiated:
+        association.events.append(channel.opened())
+
+
+def send(association: "Association", stream_id: int, data: bytes, is_text: bool, now: int) -> bool:
+    """Queue a message of the application; False: closed, or no room."""
+    channel = association.channels.get(stream_id)
+    if channel is None or channel.state is ChannelState.CLOSING or association.state > State.ESTABLISHED:
+        return False
+    if len(data) > association.remote_max_message_size > 0:
+        raise ValueError(f"message of {len(data)} bytes, the peer takes {association.remote_max_message_size}")
+    buffered = association.transmission.buffered
+    if buffered and buffered + len(data) > association.config.send_buffer_bytes:
+        channel.refused = True
+        association.refusals = True
+        return False
+    if data:
+        queue(association, channel, dcep.PPID_TEXT if is_text else dcep.PPID_BINARY, data, now)
+    else:
+        queue(association, channel, dcep.PPID_TEXT_EMPTY if is_text else dcep.PPID_BINARY_EMPTY, EMPTY, now)
+    return True
+
+
+def tell_room(association: "Association") -> None:
+    """Whoever was refused may try again once half of the send buffer is free."""
+    if not association.refusals or association.transmission.buffered > association.config.send_buffer_bytes // 2:
+        return
+    association.refusals = False
+    for channel in association.channels.values():
+        if channel.refused:
+            channel.refused = False
+            association.events.append(BufferedAmountLow(channel.stream_id))
 
 
 def queue(association: "Association", channel: Channel, ppid: int, data: bytes, now: int) -> None:

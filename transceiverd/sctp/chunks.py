@@ -53,11 +53,10 @@ def serialize_chunk(kind: int, flags: int, value: bytes) -> bytes:
 
 def serialize_parameters(parameters: tuple[Parameter, ...]) -> bytes:
     """TLVs one after the other, each padded but the last (RFC 9260 3.2.1)."""
-    parts = []
+    data = b""
     for kind, value in parameters:
-        parts.append(b"\0" * (-sum(map(len, parts)) % 4))
-        parts.append(struct.pack("!HH", kind, len(value) + 4) + value)
-    return b"".join(parts)
+        data += bytes(-len(data) % 4) + struct.pack("!HH", kind, len(value) + 4) + value
+    return data
 
 
 class Data:

@@ -56,7 +56,6 @@ class OutboundStream:
         "low_threshold",
         "next_ordered",
         "next_unordered",
-        "paused",
         "priority",
         "queue",
         "stream_id",
@@ -73,7 +72,6 @@ class OutboundStream:
         self.turn = 0
         self.next_ordered = 0  # SSN, or MID of ordered messages
         self.next_unordered = 0  # MID of unordered messages
-        self.paused = False  # a reset is under way
 
     def assign(self, message: OutboundMessage, interleaved: bool) -> None:
         """Give a message its place in the stream."""
@@ -90,7 +88,6 @@ class OutboundStream:
         """The reset was performed (RFC 6525 5.2.7)."""
         self.next_ordered = 0
         self.next_unordered = 0
-        self.paused = False
 
 
 class SendQueue:
@@ -125,7 +122,7 @@ class SendQueue:
         """The stream furthest behind its share."""
         best = None
         for stream in self.active:
-            if not stream.paused and (best is None or stream.turn < best.turn):
+            if best is None or stream.turn < best.turn:
                 best = stream
         return best
 

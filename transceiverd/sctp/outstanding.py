@@ -18,7 +18,7 @@ COMPACT_AT = 64  # acknowledged chunks at the front of the list before it is cut
 class SentChunk:
     """One fragment under its TSN. `miss_after`: only reports of TSNs above it count as a miss of this one."""
 
-    __slots__ = ("begins", "ends", "fragment", "message", "miss_after", "misses", "offset", "size", "state", "sent_at",
+    __slots__ = ("begins", "ends", "fragment", "message", "miss_after", "misses", "offset", "sent_at", "size", "state",
                  "transmissions", "tsn")  # fmt: skip
 
     def __init__(self, tsn: int, message: OutboundMessage, offset: int, size: int, fragment: int) -> None:
@@ -43,8 +43,19 @@ class SentChunk:
 class Outstanding:
     """`cumulative`: everything up to it is acknowledged. `flight`: bytes believed to be under way."""
 
-    __slots__ = ("chunks", "cumulative", "flight", "gap_acked", "head", "lost", "newly", "next_tsn", "released", "timed",
-                 "timed_at")  # fmt: skip
+    __slots__ = (
+        "chunks",
+        "cumulative",
+        "flight",
+        "gap_acked",
+        "head",
+        "lost",
+        "newly",
+        "next_tsn",
+        "released",
+        "timed",
+        "timed_at",
+    )
 
     def __init__(self, initial_tsn: int) -> None:
         self.cumulative = initial_tsn - 1

@@ -8,6 +8,7 @@ Left out: what a chunk means, and in which state it may come.
 """
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from shm.errors import MalformedPacket
@@ -151,25 +152,12 @@ def read_sack(data: bytes, start: int, end: int) -> Sack:
 
 def read_control(kind: int, flags: int, value: bytes) -> Chunk:
     """Any chunk that does not carry user data or acknowledge it."""
-    if kind in (1, 2):
-        return read_init(value, kind == 2)
-    if kind in (4, 5):
-        return Heartbeat(value, kind == 5)
-    if kind == 6:
-        return Abort(parse_parameters(value), bool(flags & 1))
-    if kind == 7:
-        return Shutdown(u32(of_size(value, 4), 0))
-    if kind == 9:
-        return ErrorChunk(parse_parameters(value))
-    if kind == 10:
-        return CookieEcho(value)
     if kind in (8, 11, 14):
         return Signal(kind, kind == 14 and bool(flags & 1))
-    if kind in (192, 194):
-        return read_forward_tsn(value, kind == 194)
-    if kind == 130:
-        return ReConfig(parse_parameters(value))
-    return Unknown(kind, flags, value)
+    if kind == 6:
+        return Abort(parse_parameters(value), bool(flags & 1))
+    reader = READERS.get(kind)
+    return Unknown(kind, flags, value) if reader is None else reader(kind, value)
 
 
 def of_size(value: bytes, size: int) -> bytes:
@@ -179,12 +167,12 @@ def of_size(value: bytes, size: int) -> bytes:
     return value
 
 
-def read_init(value: bytes, ack: bool) -> Init:
+def read_init(kind: int, value: bytes) -> Chunk:
     """INIT or INIT ACK (RFC 9260 3.3.2). A zero tag or no stream at all is nothing that can be answered in kind."""
     tag, window, outbound, inbound, initial_tsn = _INIT.unpack_from(of_size(value, 16))
     if not (tag and outbound and inbound):
         raise MalformedPacket("sctp-init-value")
-    return Init(tag, window, outbound, inbound, initial_tsn, parse_parameters(value, 16), ack)
+    return Init(tag, window, outbound, inbound, initial_tsn, parse_parameters(value, 16), kind == 2)
 
 
 def parse_init(data: bytes) -> Init:
@@ -195,10 +183,11 @@ def parse_init(data: bytes) -> Init:
     return chunks[0]
 
 
-def read_forward_tsn(value: bytes, interleaved: bool) -> ForwardTsn:
+def read_forward_tsn(kind: int, value: bytes) -> Chunk:
     """FORWARD-TSN (RFC 3758 3.2) or I-FORWARD-TSN (RFC 8260 2.3.1)."""
+    interleaved = kind == 194
     each = 8 if interleaved else 4
-    if len(of_size(value, 4)) % each != 4:
+    if (len(of_size(value, 4)) - 4) % each:
         raise MalformedPacket("sctp-chunk-short")
     streams = []
     for at in range(4, len(value), each):
@@ -224,6 +213,20 @@ def parse_parameters(value: bytes, position: int = 0) -> tuple[Parameter, ...]:
         found.append((u16(value, position), value[position + 4 : position + length]))
         position += (length + 3) & 0x1FFFC
     return tuple(found)
+
+
+READERS: dict[int, Callable[[int, bytes], Chunk]] = {
+    1: read_init,
+    2: read_init,
+    4: lambda _, value: Heartbeat(value),
+    5: lambda _, value: Heartbeat(value, True),
+    7: lambda _, value: Shutdown(u32(of_size(value, 4), 0)),
+    9: lambda _, value: ErrorChunk(parse_parameters(value)),
+    10: lambda _, value: CookieEcho(value),
+    130: lambda _, value: ReConfig(parse_parameters(value)),
+    192: read_forward_tsn,
+    194: read_forward_tsn,
+}
 
 
 def serialize_packet(

@@ -30,6 +30,15 @@ class Run:
         self.parts = [chunk.payload]
         self.size = len(chunk.payload)
 
+    @classmethod
+    def restore(cls, first: int, last: int, begins: bool, ends: bool, ppid: int, parts: list[bytes]) -> "Run":
+        """A run as it was saved."""
+        run = cls(first, Data(0, 0, 0, ppid, b"", FLAG_BEGIN * begins | FLAG_END * ends))
+        run.last = last
+        run.parts = parts
+        run.size = sum(len(part) for part in parts)
+        return run
+
     def join(self, other: "Run") -> None:
         """Append `other`, which follows without a hole."""
         self.last = other.last
@@ -114,9 +123,7 @@ class Reassembly:
         """Whether `later` goes on where `run` stops, within one message."""
         return run.last + 1 == later.first and not run.ends and not later.begins
 
-    def judge(
-        self, stream: InboundStream, chunk: Data, key: int, sequence: int, runs: list[Run], index: int
-    ) -> None:
+    def judge(self, stream: InboundStream, chunk: Data, key: int, sequence: int, runs: list[Run], index: int) -> None:
         """What came of run `index`: a message, too long a message, or nothing yet."""
         run = runs[index]
         if run.size > self.max_message:

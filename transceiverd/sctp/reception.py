@@ -41,8 +41,8 @@ class Reception:
         self.interleaved = interleaved
         self.unfetched = 0
         self.announced = capacity  # the window in our last SACK
-        self.packets = 0  # with DATA, since the last SACK
-        self.sack_wanted = AT_ONCE  # the first DATA is acknowledged at once
+        self.packets = SACK_EVERY - 1  # with DATA, since the last SACK; the very first is acknowledged at once
+        self.sack_wanted = NOTHING
         self.sack_deadline = 0
         self.sack_delay = sack_delay
 

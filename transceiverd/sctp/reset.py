@@ -130,13 +130,24 @@ class StreamReset:
 
     def deny(self, value: bytes) -> bytes:
         """The answer to a request for something that we do not do."""
+        return self.answer(value, DENIED)
+
+    def answer_incoming(self, value: bytes) -> bytes:
+        """The answer to an incoming reset request: it is done, our own request says the rest (5.2.3)."""
+        return self.answer(value, PERFORMED)
+
+    def answer(self, value: bytes, result: int) -> bytes:
+        """`result` for a request that is new, the old result for one that came again."""
         if len(value) < 4:
             raise Refused("reset-short")
         number = unwrap32(int.from_bytes(value[:4], "big"), self.expected)
-        if number == self.expected:
-            self.expected += 1
-            self.last_result = DENIED
-        return response(number, DENIED)
+        if number == self.expected - 1:
+            return response(number, self.last_result)
+        if number != self.expected:
+            return response(number, BAD_SEQUENCE)
+        self.expected += 1
+        self.last_result = result
+        return response(number, result)
 
     def perform(self, request: Request) -> bytes:
         """The peer's request is carried out: the answer."""

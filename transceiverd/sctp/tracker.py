@@ -39,8 +39,9 @@ class TsnTracker:
             return 0
         if len(self.gaps) < 2 * GAPS_MAX or tsn == self.cumulative + 1:
             return 1
-        touches = (place and self.gaps[place - 1] == tsn - 1) or (place < len(self.gaps) and self.gaps[place] == tsn + 1)
-        return 1 if touches else -1
+        joins_before = place > 0 and self.gaps[place - 1] == tsn - 1
+        joins_after = place < len(self.gaps) and self.gaps[place] == tsn + 1
+        return 1 if joins_before or joins_after else -1
 
     def place(self, tsn: int) -> int:
         """Index of the first range whose last TSN is not below `tsn`; most TSNs belong at the end."""

@@ -108,6 +108,8 @@ class Transmission:
         rtt = outstanding.acknowledge(sack, now)
         if rtt >= 0:
             self.rto.measure(rtt)
+        elif outstanding.newly:
+            self.rto.recover()
         self.peer_window = sack.window
         self.allowance = self.burst
         self.buffered -= outstanding.released
@@ -264,7 +266,7 @@ class Transmission:
             point += 1
             index += 1
         behind = point > outstanding.cumulative
-        if behind and (point > self.advanced or now - self.forward_sent_at >= self.rto.round_trip):
+        if behind and (point > self.advanced or now - self.forward_sent_at >= (self.rto.round_trip or self.rto.value)):
             self.forward_due = True
         self.forward_due = self.forward_due and behind
         self.advanced = point

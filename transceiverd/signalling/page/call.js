@@ -171,6 +171,7 @@ export class Call extends EventTarget {
 
 /** What is left of the transports' states at a call's end: what had not worked, and that the rest is closed. */
 function remains({ ice, dtls }) {
-  const left = (state) => (["new", "checking", "connecting", "disconnected", "failed"].includes(state) ? state : "closed");
+  const unfinished = ["new", "checking", "connecting", "disconnected", "failed"];
+  const left = (state) => (unfinished.includes(state) ? state : "closed");
   return { ice: left(ice), dtls: left(dtls) };
 }

@@ -141,9 +141,13 @@ function facts(diagnosis) {
     ["You were answered with", diagnosis.answered.join(", ") || "no address"],
     ["After the answer", steps.map(([name, words]) => `${words} ${milliseconds(phases[name])}`).join(", ") || "–"],
     ["DTLS", diagnosis.dtls?.version ? handshake(diagnosis.dtls) : "–"],
-    ["Packets", `${media?.packets_received ?? 0} heard, ${media?.gaps_up ?? 0} missing, ${media?.packets_sent ?? 0} sent`],
+    ["Packets", packets(media ?? {})],
     ["Dropped", drops.map(([reason, count]) => `${count} ${reason.replaceAll("_", " ")}`).join(", ") || "none"],
   ];
+}
+
+function packets({ packets_received: heard = 0, gaps_up: missing = 0, packets_sent: sent = 0 }) {
+  return `${heard} heard, ${missing} missing, ${sent} sent`;
 }
 
 function handshake({ version, role }) {

@@ -1,8 +1,8 @@
 /**
  * The HTTP side of a call: the call API of DESIGN 5, seen from a browser.
  *
- * Used by `call.js` (place, hang up) and `app.js` (readiness, diagnosis). Whatever goes wrong becomes a `CallError` with
- * a fixed `kind`, so that `diagnosis.js` can put it into words. Nothing is tried again here.
+ * Used by `call.js` (place, hang up) and `app.js` (readiness, diagnosis). Whatever goes wrong becomes a `CallError`
+ * with a fixed `kind`, so that `diagnosis.js` can put it into words. Nothing is tried again here.
  */
 
 const CALLS = "/v1/realtime/calls";

@@ -20,7 +20,7 @@ HOLDER = """
 import os, sys, time
 from pathlib import Path
 from shm.daemon.lock import RuntimeLock
-lock = RuntimeLock(Path(sys.argv[1]))
+lock = RuntimeLock(Path(sys.argv[1]), "relayd.lock")
 if sys.argv[2] == "with a child" and os.fork() == 0:
     os.write(1, f"{os.getpid()}\\n".encode())
     time.sleep(60)
@@ -34,14 +34,14 @@ def start_holder(directory: Path, kind: str) -> "subprocess.Popen[str]":
 
 
 def test_lock_second_holder_is_told_the_first_ones_pid(tmp_path: Path) -> None:
-    lock = RuntimeLock(tmp_path)
+    lock = RuntimeLock(tmp_path, "relayd.lock")
     with pytest.raises(LockHeld) as caught:
-        RuntimeLock(tmp_path, patience_seconds=0)
+        RuntimeLock(tmp_path, "relayd.lock", patience_seconds=0)
     assert caught.value.pid == os.getpid()
     assert str(os.getpid()) in str(caught.value)
-    assert str(tmp_path / "shm.daemon.lock") in str(caught.value)
+    assert str(tmp_path / "relayd.lock") in str(caught.value)
     lock.release()
-    RuntimeLock(tmp_path, patience_seconds=0).release()
+    RuntimeLock(tmp_path, "relayd.lock", patience_seconds=0).release()
 
 
 def test_lock_of_a_dead_holder_without_children_is_free(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_lock_of_a_dead_holder_without_children_is_free(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         holder.kill()
-    RuntimeLock(tmp_path, patience_seconds=0).release()
+    RuntimeLock(tmp_path, "relayd.lock", patience_seconds=0).release()
 
 
 def test_lock_stays_taken_while_a_child_of_the_dead_holder_lives(tmp_path: Path) -> None:
@@ -60,10 +60,10 @@ def test_lock_stays_taken_while_a_child_of_the_dead_holder_lives(tmp_path: Path)
         holder.kill()
         holder.wait()
         with pytest.raises(LockHeld) as caught:
-            RuntimeLock(tmp_path, patience_seconds=0)
+            RuntimeLock(tmp_path, "relayd.lock", patience_seconds=0)
         assert caught.value.pid is None  # the one who signed it is gone
         os.kill(child, signal.SIGKILL)
-        RuntimeLock(tmp_path).release()  # waits for the kernel to finish with the child
+        RuntimeLock(tmp_path, "relayd.lock").release()  # waits for the kernel to finish with the child
 
 
 def test_lock_start_time_tells_processes_apart() -> None:

@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of what is compiled, under AddressSanitizer and UndefinedBehaviorSanitizer."""

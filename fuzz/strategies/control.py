@@ -1,0 +1,31 @@
+"""Messages of relayd's control socket, and what else somebody may write into it."""
+
+from hypothesis import strategies as st
+
+from fuzz.strategies import mutation
+from shm.attach import AnyMessage, Message
+
+MESSAGES: st.SearchStrategy[AnyMessage] = st.one_of(*(st.from_type(kind) for kind in Message.__subclasses__()))
+# What JSON can be that a message is not: other types in the places of fields, deep nesting, huge numbers.
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    max_leaves=8,
+)
+FIELDS = ("role", "layouts", "pid", "transceiver", "worker", "incarnation", "key_id", "fingerprint", "owner", "status")
+TYPES = ("hello", "offer_lane", "offer_counters", "withdraw", "incarnation", "confirm_key", "status_request", "nothing")
+
+
+def objects() -> st.SearchStrategy[object]:
+    """Objects with the right `type` and any fields."""
+    return st.builds(
+        lambda kind, fields: {"type": kind, **fields},
+        st.sampled_from(TYPES),
+        st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=5),
+    )
+
+
+def hostile(valid: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Anything, and JSON so deep that a reader's stack is in danger."""
+    deep = st.sampled_from([b"[" * 60_000, b'{"type":' * 9_000, b'{"type":"status_reply","status":' + b'{"a":' * 20_000])
+    return st.one_of(mutation.hostile(valid), mutation.hostile(valid), deep)

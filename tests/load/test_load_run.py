@@ -1,0 +1,36 @@
+"""`relayctl load` against the real daemons: calls up, audio back, figures for programs."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import running, wait_for
+from transceiverd.load import command
+
+
+def test_load_run_places_holds_storms_and_hangs_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--runtime-directory", type=Path)
+    command.register(parser.add_subparsers())
+    picture = tmp_path / "run.svg"
+    with running(workers=2, transceivers=2) as server:
+        words = ["--config", str(server.config), "load", "--calls", "12", "--rate", "50", "--seconds", "1.5", "--storm"]
+        words += ["--mix", "25%", "--json", "--plot", str(picture), server.url]
+        options = parser.parse_args(words)
+        assert options.run(options) == 0
+        figures = json.loads(capsys.readouterr().out)
+        wait_for(lambda: not server.sessions(), "everybody has hung up")
+    assert figures["calls"]["established"] == 9 + 9  # the fleet's own share, and all of it again
+    assert figures["storm"]["established"] == 9
+    assert not figures["calls"]["failed"]
+    assert figures["packets"]["sent"] == figures["packets"]["received"] > 0
+    assert figures["calls"]["setup_ms"]["heard"]["count"] == 18
+    assert figures["aiortc"]["connected"] == 3
+    assert figures["aiortc"]["received"] > 0
+    assert figures["kernel_drops"] == {"load": 0, "server": 0}
+    processes = figures["cpu"]["holding"]["processes"]
+    assert {"relayd", "relayd-worker0", "transceiver1", "signalling", "load"} <= set(processes)
+    assert picture.read_text().startswith("<svg")

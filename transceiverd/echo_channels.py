@@ -1,0 +1,49 @@
+"""The `echo` application's data channels: every message goes back on the channel it came on (DESIGN 5).
+
+Owned by the session, on the control thread; sans-I/O. Back-pressure is whole: a message that the association has no
+room to send is held, and no further event is taken from the association until it went; so its receive window closes,
+and the sender feels it. Labels, protocols, order and reliability are the channel's own and are kept by answering on it.
+"""
+
+from transceiverd.sctp.association import Association
+from transceiverd.sctp.events import ChannelClosed, Closed, MessageReceived
+
+
+class EchoChannels:
+    """One call's channels."""
+
+    __slots__ = ("_held", "association", "closed", "echoed")
+
+    def __init__(self, association: Association) -> None:
+        self.association = association
+        self.closed = ""
+        self.echoed = 0
+        self._held: MessageReceived | None = None
+
+    def work(self, now: int) -> None:
+        """Take what the association has received, as long as it takes what we answer."""
+        while self._send_held(now) and (event := self.association.poll_event()) is not None:
+            match event:
+                case MessageReceived():
+                    self._held = event
+                case ChannelClosed(stream_id):
+                    if self._held is not None and self._held.stream_id == stream_id:
+                        self._held = None
+                case Closed(reason):
+                    self.closed = reason
+                case _:
+                    pass  # opened, established, room again: nothing of their own to do
+
+    def _send_held(self, now: int) -> bool:
+        """False: the message has to wait."""
+        message = self._held
+        if message is None:
+            return True
+        try:
+            sent = self.association.send(message.stream_id, message.data, message.is_text, now)
+        except ValueError:
+            sent = True  # longer than what the peer says that it takes: it sent what it does not want back
+        if sent:
+            self.echoed += 1
+            self._held = None
+        return sent or self.association.buffered_amount(message.stream_id) == 0
