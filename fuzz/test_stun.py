@@ -61,12 +61,17 @@ def test_stun_takes_linear_time(data: bytes) -> None:
 @examples(40)
 @given(data=checks())
 def test_stun_every_flipped_bit_of_a_check_is_seen(data: bytes) -> None:
-    """A check with one bit changed is refused, or its integrity fails: nothing of it is ever believed."""
+    """A check with one bit changed is refused, or its integrity fails: nothing of it is ever believed.
+
+    One bit in FINGERPRINT's type makes another attribute of it, behind MESSAGE-INTEGRITY, where nothing counts: then
+    FINGERPRINT is missing, and the agent drops it for that.
+    """
     assert COMPILED.parse(data).verify(KEY)
     for bit in range(8 * len(data)):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
-        assert isinstance(said(COMPILED, bytes(changed)), str)
+        found = verdict(COMPILED.parse, bytes(changed), COMPILED.REASONS)
+        assert isinstance(found, str) or not found.fingerprint
         # FINGERPRINT is no secret: whoever changes a bit puts it right. Then the integrity must fail.
         body = bytes(changed[:-8])
         resealed = COMPILED.seal_fingerprint(COMPILED.with_length(body, len(body)))

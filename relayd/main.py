@@ -1,14 +1,11 @@
-"""The command `relayd`: options, configuration, exit status. Everything else is supervisor.py.
+"""The command `relayd`: what it says of itself, its configuration, what may keep it from starting.
 
-Exit status: 0 stopped as asked, or the configuration is good (`--check-config`); 1 could not start or had to give up,
-the reason is the last line; 2 the command line or the configuration is wrong.
+Options and exit status are shm/daemon/command.py, everything else is supervisor.py.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from relayd.admission import Admission, UnknownPeer
 from relayd.configuration import Configuration, load_configuration
@@ -16,14 +13,8 @@ from relayd.control import SocketPathRefused
 from relayd.sockets import BindRefused, PortTaken
 from relayd.supervisor import Supervisor
 from relayd.ufrag_keys import KeyFileError
-from shm.daemon.config import ConfigurationError
-from shm.daemon.lock import LockHeld, RuntimeDirectoryRefused
-from shm.daemon.logs import LEVELS, set_up_logging
-
-log = logging.getLogger("supervisor")
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
+from shm.daemon.command import Command
+from shm.daemon.config import DEFAULT_PATH, ConfigurationError
 
 DESCRIPTION = """\
 relayd is Ringline's relay: it owns the public UDP port, reads packet headers, and passes every packet through shared
@@ -46,52 +37,29 @@ exit status: 0 stopped as asked, 1 could not start, 2 wrong command line or conf
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="relayd", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE",
-                        help="TOML file (default: /etc/ringline/ringline.toml if it exists)")  # fmt: skip
-    parser.add_argument("--check-config", action="store_true", help="say whether the configuration is good, and exit")
-    parser.add_argument("--runtime-directory", type=Path, metavar="DIRECTORY",
-                        help="where lock, socket and keys are (default: [ringline] runtime_directory)")  # fmt: skip
-    parser.add_argument("--log-level", choices=LEVELS, help="default: [ringline] log_level")
-    return parser
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit status."""
-    options = build_parser().parse_args(arguments)
+    command = Command(
+        "relayd",
+        DESCRIPTION,
+        EPILOG,
+        load=_load,
+        log_level=lambda configuration: configuration.log_level,
+        start=lambda configuration: Supervisor(
+            configuration.relay, configuration.runtime_directory, configuration.machine
+        ),
+        refusals=(PortTaken, BindRefused, SocketPathRefused, KeyFileError),
+    )
+    return command.run(arguments)
+
+
+def _load(options: argparse.Namespace) -> Configuration:
+    configuration = load_configuration(options.config, options.runtime_directory)
     try:
-        configuration = load_configuration(options.config, options.runtime_directory)
         Admission.of(configuration.relay.peers, configuration.relay.group)
-    except (ConfigurationError, UnknownPeer) as error:
-        print(f"relayd: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    if options.check_config:
-        print("ok")
-        return 0
-    set_up_logging(options.log_level or configuration.log_level)
-    return _serve(configuration)
-
-
-def _serve(configuration: Configuration) -> int:
-    try:
-        supervisor = Supervisor(configuration.relay, configuration.runtime_directory, configuration.machine)
-    except (
-        RuntimeDirectoryRefused,
-        LockHeld,
-        PortTaken,
-        BindRefused,
-        SocketPathRefused,
-        KeyFileError,
-        OSError,
-    ) as error:
-        log.error("cannot start: %s", error)
-        return EXIT_FAILED
-    supervisor.run()
-    return 0
+    except UnknownPeer as error:
+        raise ConfigurationError(str(error), file=str(options.config or DEFAULT_PATH)) from None
+    return configuration
 
 
 if __name__ == "__main__":

@@ -1,28 +1,20 @@
-"""The command `transceiverd`: options, configuration, exit status. Everything else is supervisor.py.
+"""The command `transceiverd`: what it says of itself, its configuration, what may keep it from starting.
 
-Exit status: 0 stopped as asked, or the configuration is good (`--check-config`); 1 could not start or had to give up,
-the reason is the last line; 2 the command line or the configuration is wrong.
+Options and exit status are shm/daemon/command.py, everything else is supervisor.py.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from relayd.ufrag_keys import KeyFileError
+from shm.daemon.command import Command
 from shm.daemon.common import runtime_directory
-from shm.daemon.config import DEFAULT_PATH, ConfigurationError
-from shm.daemon.lock import LockHeld, RuntimeDirectoryRefused
-from shm.daemon.logs import LEVELS, set_up_logging
+from shm.daemon.config import DEFAULT_PATH
 from transceiverd.settings import Settings, load_settings
 from transceiverd.signalling.exposure import check_exposure
 from transceiverd.supervisor import Supervisor
-
-log = logging.getLogger("supervisor")
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 DESCRIPTION = """\
 transceiverd is the part of Ringline that owns calls: ICE, DTLS, SRTP, signalling over HTTP, and the application that a
@@ -44,47 +36,24 @@ exit status: 0 stopped as asked, 1 could not start, 2 wrong command line or conf
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="transceiverd",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE",
-                        help="TOML file (default: /etc/ringline/ringline.toml if it exists)")  # fmt: skip
-    parser.add_argument("--check-config", action="store_true", help="say whether the configuration is good, and exit")
-    parser.add_argument("--runtime-directory", type=Path, metavar="DIRECTORY",
-                        help="where lock, socket and keys are (default: [ringline] runtime_directory)")  # fmt: skip
-    parser.add_argument("--log-level", choices=LEVELS, help="default: [ringline] log_level")
-    return parser
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit status."""
-    options = build_parser().parse_args(arguments)
-    try:
-        settings = load_settings(options.config)
-        check_exposure(settings.signalling, settings.operator, file=str(options.config or DEFAULT_PATH))
-    except ConfigurationError as error:
-        print(f"transceiverd: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    if options.check_config:
-        print("ok")
-        return 0
-    set_up_logging(options.log_level or settings.ringline.log_level, "transceiverd")
-    return _serve(settings, options.runtime_directory or runtime_directory(settings.ringline))
+    command = Command(
+        "transceiverd",
+        DESCRIPTION,
+        EPILOG,
+        load=_load,
+        log_level=lambda loaded: loaded[0].ringline.log_level,
+        start=lambda loaded: Supervisor(*loaded),
+        refusals=(KeyFileError,),
+    )
+    return command.run(arguments)
 
 
-def _serve(settings: Settings, directory: Path) -> int:
-    try:
-        supervisor = Supervisor(settings, directory)
-    except (RuntimeDirectoryRefused, LockHeld, KeyFileError, OSError) as error:
-        log.error("cannot start: %s", error)
-        return EXIT_FAILED
-    supervisor.run()
-    return 0
+def _load(options: argparse.Namespace) -> tuple[Settings, Path]:
+    settings = load_settings(options.config)
+    check_exposure(settings.signalling, settings.operator, file=str(options.config or DEFAULT_PATH))
+    return settings, options.runtime_directory or runtime_directory(settings.ringline)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How the daemon logs: one line an event on standard error, readable on a terminal, with priorities for the journal.
 
-Called once by main.py. A line reads `relayd[worker 1]: ...`; the logger's name is the part in brackets. On a terminal
+Called once by command.py. A line reads `relayd[worker 1]: ...`; the logger's name is the part in brackets. On a terminal
 the time stands in front (the journal and most supervisors put their own), and warnings are coloured.
 """
 
@@ -43,7 +43,7 @@ def _word(level: int) -> str:
     return {logging.WARNING: "warning: ", logging.ERROR: "error: ", logging.CRITICAL: "error: "}.get(level, "")
 
 
-def set_up_logging(level: str, program: str = "relayd") -> None:
+def set_up_logging(level: str, program: str) -> None:
     """Send everything from `level` up to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     terminal = sys.stderr.isatty()

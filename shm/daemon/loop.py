@@ -1,7 +1,7 @@
 """The supervisor's event loop: descriptors, timers and signals on one epoll, in one thread.
 
-Used by both daemons' supervisors and all that runs in them. Not asyncio, for two reasons: the supervisor forks, and a forked
-asyncio loop shares its epoll with the parent; and everything here is a handful of descriptors and timers.
+Used by both daemons' supervisors and all that runs in them. Not asyncio, for two reasons: the supervisor forks, and a
+forked asyncio loop shares its epoll with the parent; and everything here is a handful of descriptors and timers.
 
 A callback that raises is logged and the loop goes on: one bad connection must not take the port away from all calls.
 """

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from tests.browser.chromium import EXECUTABLE, arguments, write_microphone
 from tests.browser.person import Person
@@ -11,16 +11,20 @@ from tests.daemons import Server, running, wait_for
 
 
 @pytest.fixture(scope="package")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Headless Chromium with a fresh profile, whose microphone hears a tone."""
-    if not EXECUTABLE.exists():
-        pytest.skip(f"no {EXECUTABLE}: `apt-get install chromium`")
+def playwright() -> Iterator[Playwright]:
+    """The driver; there can be only one at a time."""
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Headless Chromium with a fresh profile, whose microphone hears a tone. `.ci/setup system` installs it."""
     microphone = tmp_path_factory.mktemp("browser") / "microphone.wav"
     write_microphone(microphone)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=arguments(microphone))
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=arguments(microphone))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="package")

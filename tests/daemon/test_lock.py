@@ -1,4 +1,4 @@
-"""One relayd a runtime directory: the lock names its holder and outlives it with its workers."""
+"""One daemon of a kind a runtime directory: the lock names its holder and outlives it with its children."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A dead worker's successor starts at once, unless workers die again and again."""
+"""A dead child's successor starts at once, unless it dies again and again."""
 
 from shm.daemon.restarts import FIRST_DELAY_NS, LONGEST_DELAY_NS, RestartBackoff
 

@@ -1,6 +1,5 @@
 """The `[relay]` section: defaults that run, errors that name the key, and a place for the socket without root."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ import pytest
 from relayd.config import Relay
 from relayd.configuration import load_configuration
 from relayd.main import main
-from shm.daemon.common import default_runtime_directory
 from shm.daemon.config import ConfigurationError, describe, format_reference
 
 
@@ -95,13 +93,3 @@ def test_config_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for words in ("relayd is Ringline's relay", "--check-config", "relayctl status", "exit status", "SIGHUP"):
         assert words in text
-
-
-def test_config_runtime_directory_needs_no_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 4711)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/4711")
-    assert default_runtime_directory() == Path("/run/user/4711/ringline")
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert default_runtime_directory() == Path("/tmp/ringline-4711")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert default_runtime_directory() == Path("/run/ringline")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from relayd.admission import Admission, UnknownPeer
 from shm import attach
 from tests.relayd.fake_transceiverd import FakeTransceiverd, say_hello
 from tests.relayd.relay_process import DEADLINE_SECONDS, RelayProcess, wait_until
+from tests.shm.processes import fork, reap
 
 
 def connect(relay: RelayProcess) -> socket.socket:
@@ -208,21 +210,19 @@ def test_admission_unknown_names_are_refused_at_the_start(peers: list[str], grou
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to connect as another user")
-def test_control_other_user_is_refused_even_where_the_mode_lets_him_in(tmp_path: Path) -> None:
-    with RelayProcess(tmp_path, workers=1) as relay:
-        for directory in (tmp_path, *tmp_path.parents[:2]):
-            directory.chmod(0o755)
-        (tmp_path / "relayd.sock").chmod(0o666)
-        pid = os.fork()
-        if pid == 0:
-            os._exit(_try_as_other_user(relay))
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+def test_control_other_user_is_refused_even_where_the_mode_lets_him_in() -> None:
+    """Not in tmp_path: what is above it lets nobody else through."""
+    with tempfile.TemporaryDirectory() as name, RelayProcess(Path(name), workers=1) as relay:
+        relay.directory.chmod(0o755)
+        (relay.directory / "relayd.sock").chmod(0o666)
+        assert reap(fork(lambda: _try_as_other_user(relay))) == 0
         assert relay.status().control["connections refused"] == 1
 
 
-def _try_as_other_user(relay: RelayProcess) -> int:
+def _try_as_other_user(relay: RelayProcess) -> None:
     os.setgroups([])
     os.setresgid(4711, 4711, 4711)
     os.setresuid(4711, 4711, 4711)
     _, answer = say_hello(relay.directory)
-    return 0 if isinstance(answer, attach.Refused) and "uid 4711" in answer.found else 1
+    assert isinstance(answer, attach.Refused)
+    assert "uid 4711" in answer.found

@@ -11,7 +11,6 @@ import pytest
 from relayd.config import Relay
 from relayd.supervisor import _cpus
 from relayd.ufrag_keys import UfragKeys
-from shm.daemon.process import place_workers
 from tests.relayd.fake_transceiverd import Caller, FakeTransceiverd
 from tests.relayd.relay_process import RelayProcess, is_alive, wait_for_end, wait_until
 
@@ -123,22 +122,6 @@ def test_supervisor_unusable_cpus_are_named(caplog: pytest.LogCaptureFixture) ->
         assert _cpus(Relay(cpus=(4000, 4001), workers=2)) == [None, None]
     assert "asks for 2 CPUs, relayd may use 1 of them; not usable: [4001]" in caplog.text
     assert "2 workers run unpinned" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("asked", "wanted", "usable", "placed"),
-    [
-        (0, (), (0, 1, 5), [0, 1, 5]),
-        (2, (), (0, 1, 5), [0, 1]),
-        (4, (), (0, 1), [0, 1, 0, 1]),
-        (0, (5, 1), (0, 1, 5), [5, 1]),
-        (0, (7,), (0, 1), []),
-    ],
-)
-def test_supervisor_places_workers(
-    asked: int, wanted: tuple[int, ...], usable: tuple[int, ...], placed: list[int]
-) -> None:
-    assert place_workers(asked, wanted, usable) == placed
 
 
 def test_supervisor_memory_figure(shared_relay: RelayProcess, capsys: pytest.CaptureFixture[str]) -> None:

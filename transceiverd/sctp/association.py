@@ -26,7 +26,7 @@ from transceiverd.sctp.events import (
     Event,
     MessageReceived,
 )
-from transceiverd.sctp.initiation import NO_FEATURES, STREAMS, RandomBytes, new_init
+from transceiverd.sctp.initiation import NO_FEATURES, STREAMS, RandomBytes, features_of, new_init
 from transceiverd.sctp.outbound import PRIORITY_NORMAL
 from transceiverd.sctp.packet import parse_init, parse_packet, serialize_packet
 from transceiverd.sctp.reception import DELAYED, Reception
@@ -290,7 +290,7 @@ class Association:
     def prepare(self, peer_tsn: int, peer_window: int) -> None:
         """The peer's INIT or INIT ACK is known: both halves can be made."""
         config = self.config
-        interleaved = config.interleaving and self.features.interleaving
+        interleaved = features_of(self.local_init).interleaving and self.features.interleaving
         self.reception = Reception(
             peer_tsn,
             config.receive_buffer_bytes,

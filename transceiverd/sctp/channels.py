@@ -72,8 +72,7 @@ def add(association: "Association", channel: Channel) -> None:
     """Put a channel and its stream in place."""
     association.channels[channel.stream_id] = channel
     streams = association.transmission.queue.streams
-    low = association.config.buffered_low_bytes
-    streams[channel.stream_id] = OutboundStream(channel.stream_id, channel.opening.priority or PRIORITY_NORMAL, low)
+    streams[channel.stream_id] = OutboundStream(channel.stream_id, channel.opening.priority or PRIORITY_NORMAL)
 
 
 def free_id(association: "Association") -> int:

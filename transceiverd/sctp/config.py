@@ -80,10 +80,6 @@ class DataChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         int, _bytes(16_384, 67_108_864, "What an association may hold of messages not yet acknowledged")
     ] = 524_288
 
-    buffered_low_bytes: Annotated[
-        int, _bytes(0, 16_777_216, "A channel's waiting bytes at which BufferedAmountLow is raised, unless it is set")
-    ] = 0
-
     channels_max: Annotated[int, Meta(ge=1, le=65_535, description="Data channels of one call at a time. Restart.")] = (
         1_024
     )

@@ -50,7 +50,10 @@ class OutboundMessage:
 
 
 class OutboundStream:
-    """The queue of one stream. `waiting` counts bytes not yet cut; `turn` is its virtual time."""
+    """The queue of one stream. `waiting` counts bytes not yet cut; `turn` is its virtual time.
+
+    `low_threshold` -1: nobody asked to be told.
+    """
 
     __slots__ = (
         "low_threshold",
@@ -63,7 +66,7 @@ class OutboundStream:
         "waiting",
     )
 
-    def __init__(self, stream_id: int, priority: int, low_threshold: int) -> None:
+    def __init__(self, stream_id: int, priority: int, low_threshold: int = -1) -> None:
         self.stream_id = stream_id
         self.priority = max(priority, 1)
         self.low_threshold = low_threshold

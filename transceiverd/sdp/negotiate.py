@@ -11,6 +11,8 @@ import binascii
 
 import msgspec
 
+from shm.errors import MalformedPacket
+from transceiverd.sctp.packet import parse_init
 from transceiverd.sdp.errors import MalformedSdp, UnacceptableOffer
 from transceiverd.sdp.negotiation import (
     NEGOTIATION_BYTES_MAX,
@@ -147,7 +149,7 @@ def _data(section: MediaSection, place: int, config: NegotiationConfig) -> DataN
 
 
 def _init_chunk(text: str) -> bytes:
-    """The INIT chunk of SNAP. Only the wrapping is judged here; the SCTP engine judges the chunk."""
+    """The INIT chunk of SNAP; malformed base64 or INIT is an error (FACTS 1)."""
     try:
         chunk = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -156,4 +158,8 @@ def _init_chunk(text: str) -> bytes:
         raise MalformedSdp(
             "malformed_attribute", f"a=sctp-init is not 1 to {INIT_BYTES_MAX} bytes in base64", "a=sctp-init"
         )
+    try:
+        parse_init(chunk)
+    except MalformedPacket as error:
+        raise MalformedSdp("malformed_attribute", f"a=sctp-init: {error.reason}", "a=sctp-init") from None
     return chunk

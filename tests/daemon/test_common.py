@@ -1,0 +1,18 @@
+"""What both daemons take from `[ringline]`."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shm.daemon.common import default_runtime_directory
+
+
+def test_common_runtime_directory_needs_no_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/4711")
+    assert default_runtime_directory() == Path("/run/user/4711/ringline")
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert default_runtime_directory() == Path("/tmp/ringline-4711")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert default_runtime_directory() == Path("/run/ringline")
