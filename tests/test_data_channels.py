@@ -8,7 +8,9 @@ from aiortc import RTCDataChannel
 from tests.aiortc_caller import Caller
 from tests.daemons import Server, running
 
-MESSAGES: tuple[str | bytes, ...] = ("hello", b"\x00\x01binary", "", b"", "ü" * 1000, bytes(range(256)) * 200, bytes(262_144))
+MESSAGES: tuple[str | bytes, ...] = (
+    "hello", b"\x00\x01binary", "", b"", "ü" * 1000, bytes(range(256)) * 200, bytes(262_144),
+)  # fmt: skip
 
 
 async def _open(channel: RTCDataChannel, seconds: float = 10.0) -> None:

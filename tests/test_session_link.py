@@ -100,7 +100,7 @@ def test_session_that_is_never_checked_ends_and_a_silent_one_comes_back() -> Non
 
 
 def test_session_fault_of_ours_in_one_call_ends_that_call_and_frees_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    bottle, client, call, wire = _join("active", 1)
+    bottle, client, _, wire = _join("active", 1)
     client.talking = True
     assert wire.run(lambda: len(client.heard) >= 10, 10)
     _, other = bottle.create()
