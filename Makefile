@@ -1,9 +1,10 @@
 # make run          start everything in the foreground; LAN=1 also for phones on this network (HTTPS, QR code)
 # make test         the tests, in a few minutes
 # make test-system  slow, privileged and browser-heavy tests
+# make fuzz         the fuzz targets for SECONDS=60 (more at night); clang with libFuzzer for the compiled parsers
 # Each does all of its own set-up.
 
-.PHONY: run test test-system lint setup clean
+.PHONY: run test test-system fuzz lint setup clean
 
 PYTHON_BIN := .venv/bin
 
@@ -25,6 +26,10 @@ test:
 test-system:
 	@.ci/setup system
 	$(PYTHON_BIN)/pytest -m system -rs $(ARGS)
+
+fuzz:
+	@.ci/setup
+	$(PYTHON_BIN)/python -m fuzz.run --seconds $(or $(SECONDS),60)
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -19,7 +19,7 @@ from transceiverd.load.plan import Plan
 from transceiverd.load.processes import ProcessMeter, Sample, between, server_cpu, with_children
 
 MEMORY_STEPS = (50, 250, 500, 1000)  # calls
-SETUP_CALLS, SETUP_RATE, SETUP_ROUNDS = 150, 50.0, 4
+SETUP_CALLS, SETUP_RATES, SETUP_ROUNDS = 150, (50.0, 200.0), 4  # calls a round, calls a second
 ECHO_CALLS = (40, 200)  # 2,000 and 10,000 packets/s
 ECHO_SECONDS, ECHO_ROUNDS = 4.0, 3
 SETTLE_SECONDS = 1.5
@@ -45,13 +45,14 @@ def by_process(used: Sample, unit: float, per: int) -> str:
 
 
 async def memory() -> None:
-    """PSS of all server processes at several numbers of silent calls; the slope is what a call costs."""
+    """PSS of all server processes at several numbers of calls that talked and fell silent; its slope is a call's."""
     with server() as (daemons, meter):
         async with Fleet(plan(daemons, max(MEMORY_STEPS))) as fleet:
             points = []
             for calls in MEMORY_STEPS:
-                await fleet.dial(calls - len(fleet.calls), 100.0, talk=False)
+                await fleet.dial(calls - len(fleet.calls), 100.0, talk=True)  # one stream each way, then silence
                 await asyncio.sleep(SETTLE_SECONDS)
+                await fleet.hush()
                 sample = meter.sample(memory=True)
                 points.append((len(fleet.calls), sum(usage.pss for usage in sample.values())))
                 parts = ", ".join(f"{name} {usage.pss / 1e6:.1f}" for name, usage in sample.items())
@@ -70,19 +71,21 @@ async def setup() -> None:
         await asyncio.sleep(SETTLE_SECONDS)
         idle = server_cpu(between(before, meter.sample())) / SETTLE_SECONDS
         print(f"  idle: {idle * 1000:.1f} ms a second")
-        figures = []
-        for _ in range(SETUP_ROUNDS):
+        figures: dict[float, list[float]] = {rate: [] for rate in SETUP_RATES}
+        for rate in SETUP_RATES * SETUP_ROUNDS:
             async with Fleet(plan(daemons, SETUP_CALLS)) as fleet:
                 before = meter.sample()
-                await fleet.dial(SETUP_CALLS, SETUP_RATE, talk=False)
+                await fleet.dial(SETUP_CALLS, rate, talk=False)
                 used = between(before, meter.sample())
                 established = fleet.tally.established
-                figures.append((server_cpu(used) - idle * SETUP_CALLS / SETUP_RATE) / established * 1000)
-                print(f"  {established} calls: {figures[-1]:.2f} ms ({by_process(used, 1000, established)})", flush=True)
+                figures[rate].append((server_cpu(used) - idle * SETUP_CALLS / rate) / established * 1000)
+                parts = by_process(used, 1000, established)
+                print(f"  {established} calls, {rate:g}/s: {figures[rate][-1]:.2f} ms ({parts})", flush=True)
                 fleet.hang_up_all()
                 await asyncio.sleep(SETTLE_SECONDS)
-    print(f"CPU of a set-up: {statistics.median(figures):.2f} ms (median of {SETUP_ROUNDS}, at {SETUP_RATE:g} calls/s; "
-          f"{min(figures):.2f} to {max(figures):.2f})")  # fmt: skip
+    for rate, values in figures.items():
+        print(f"CPU of a set-up at {rate:g} calls/s: {statistics.median(values):.2f} ms (median of {SETUP_ROUNDS}; "
+              f"{min(values):.2f} to {max(values):.2f})")  # fmt: skip
 
 
 async def echo() -> None:

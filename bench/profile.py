@@ -22,7 +22,6 @@ HOLD_SECONDS = 10.0
 
 async def main(what: str, directory: Path) -> None:
     """One run."""
-    directory.mkdir(parents=True, exist_ok=True)
     os.environ["RINGLINE_PROFILE"] = str(directory)
     with running(workers=1, python=("-m", "bench.profiled_transceiverd")) as server:
         children = server.pids("transceiverd")
@@ -55,4 +54,5 @@ def _tell(children: dict[str, int], number: int) -> None:
 
 
 if __name__ == "__main__":
+    Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
     asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

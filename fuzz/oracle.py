@@ -4,13 +4,14 @@ Used by the targets. `verdict` lets every exception but MalformedPacket through:
 """
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 
 from shm.errors import MalformedPacket
 
-Parse = Callable[[bytes], Any]
+Parse = Callable[[Any], Any]
+Error = TypeVar("Error", bound=Exception)
 
 
 def examples(most: int) -> settings:
@@ -18,7 +19,7 @@ def examples(most: int) -> settings:
     return settings(max_examples=most, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def verdict(parse: Parse, data: bytes, reasons: Collection[str]) -> Any:
+def verdict(parse: Parse, data: bytes | str, reasons: Collection[str]) -> Any:
     """The value, or as text the reason of the refusal, which must be one of `reasons`."""
     try:
         return parse(data)
@@ -26,6 +27,14 @@ def verdict(parse: Parse, data: bytes, reasons: Collection[str]) -> Any:
         reason = error.reason
     assert reason in reasons, f"unknown reason {reason!r}"
     return reason
+
+
+def attempt(errors: type[Error] | tuple[type[Error], ...], function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function gives, or the expected error that it raises."""
+    try:
+        return function(*arguments)
+    except errors as error:
+        return error
 
 
 def cuts(data: bytes) -> Iterator[bytes]:

@@ -38,7 +38,14 @@ def stun_seeds() -> list[bytes]:
     error = stun.Message(stun.ERROR, b"transaction!")
     error.error_code, error.error_reason = 487, b"Role Conflict"
     indication = stun.Message(stun.INDICATION, b"transaction!")
-    return [request, check("x" * 30, True), answer.serialize(b"key"), answer6.serialize(), error.serialize(), indication.serialize()]
+    return [
+        request,
+        check("x" * 30, True),
+        answer.serialize(b"key"),
+        answer6.serialize(),
+        error.serialize(),
+        indication.serialize(),
+    ]
 
 
 def classify_seeds() -> list[bytes]:

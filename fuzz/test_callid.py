@@ -11,7 +11,9 @@ CHARACTERS = st.one_of(st.sampled_from("AZaz09-_+/= %\0\r\n"), st.characters())
 CHANGED = st.builds(
     lambda text, at, character: text[:at] + character + text[at + 1 :], IDS, st.integers(0, 29), CHARACTERS
 )
-TEXTS = st.one_of(IDS, CHANGED, CHANGED, st.text(CHARACTERS, max_size=34), st.text(CHARACTERS, max_size=26).map("rtc_".__add__))
+TEXTS = st.one_of(
+    IDS, CHANGED, CHANGED, st.text(CHARACTERS, max_size=34), st.text(CHARACTERS, max_size=26).map("rtc_".__add__)
+)
 
 
 @examples(300)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.oracle import examples
+from fuzz.oracle import attempt, examples
 from fuzz.strategies.control import MESSAGES, hostile, objects
 from shm.attach import DESCRIPTORS, DESCRIPTORS_MAX, AnyMessage, MalformedMessage, close_all, receive, send
 
@@ -39,11 +39,12 @@ def open_descriptors() -> int:
 def received(pair: Pair, data: bytes, descriptors: int) -> AnyMessage | str:
     """What the other end makes of it."""
     socket.send_fds(pair[0], [data], [pair[0].fileno()] * descriptors)
-    try:
-        message, fds = receive(pair[1])
-    except MalformedMessage as error:
-        assert error.reason in REASONS
-        return error.reason
+    found = attempt(MalformedMessage, receive, pair[1])
+    if isinstance(found, MalformedMessage):
+        assert found.reason in REASONS
+        return found.reason
+    message: AnyMessage
+    message, fds = found
     assert len(fds) == descriptors == DESCRIPTORS.get(type(message), 0)
     close_all(fds)
     return message

@@ -1,25 +1,38 @@
 """For any input either a kind and our ufrag's place, or MalformedPacket with a known reason; twins agree; linear."""
 
+from collections.abc import Iterator
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.oracle import assert_linear, cuts, examples, verdict
 from fuzz.strategies import dtls, mutation, rtcp, rtp, stun
-from fuzz.strategies.ufrag import ufrags
+from fuzz.strategies.ufrag import MACHINE_KEYS, ufrags
 from relayd import headers
 from tests.twins import load_compiled, load_uncompiled
 from transceiverd.ice import stun as transceiver_stun
 
 COMPILED = load_compiled("relayd.headers")
 PLAIN = load_uncompiled("relayd.headers")
-CHECKS = stun.checks(ufrags(stun.MACHINE_KEYS).map(lambda text: f"{text}:cl1e".encode()))
+USERNAMES = st.builds(
+    lambda ours, theirs: ours.encode() + b":" + theirs, ufrags(MACHINE_KEYS), st.binary(min_size=1, max_size=6)
+)
+CHECKS = stun.checks(USERNAMES)
 PACKETS = st.one_of(CHECKS, mutation.mutated(CHECKS), stun.hostile(), dtls.hostile(), rtp.hostile(), rtcp.hostile())
+
+
+def framed_cuts(data: bytes) -> Iterator[bytes]:
+    """Cut at every byte; and where a STUN message can end, with a length that says so."""
+    for part in cuts(data):
+        yield part
+        if len(part) >= transceiver_stun.HEADER_SIZE and len(part) % 4 == 0:
+            yield transceiver_stun.with_length(part, len(part))
 
 
 @examples(60)
 @given(data=PACKETS)
 def test_headers_any_bytes(data: bytes) -> None:
-    for part in cuts(data):
+    for part in framed_cuts(data):
         ours = verdict(COMPILED.parse_binding_request, part, headers.REASONS)
         assert ours == verdict(PLAIN.parse_binding_request, part, headers.REASONS)
         kind = COMPILED.packet_kind(part, len(part))

@@ -8,7 +8,7 @@ import re
 from aiortc.sdp import SessionDescription
 from hypothesis import given
 
-from fuzz.oracle import examples
+from fuzz.oracle import attempt, examples
 from fuzz.strategies.sdp import edited, hostile, small
 from tests.sdp.offers import identity
 from transceiverd.sdp.answer import build_answer
@@ -21,17 +21,24 @@ from transceiverd.sdp.parse import parse_offer
 
 CODE = re.compile(r"[a-z0-9_]{3,40}")  # a counter's label: fixed text, nothing of the peer's
 LIMITS = SdpLimits()
+MESSAGE_CHARACTERS_MAX = 400
+
+
+def shown(refusal: SdpError) -> None:
+    """A refusal that is fit to be counted, shown and logged."""
+    assert CODE.fullmatch(refusal.code)
+    assert refusal.message.isprintable()
+    assert len(refusal.message) < MESSAGE_CHARACTERS_MAX
 
 
 def offer_of(body: bytes) -> Offer | None:
-    """The parsed offer, or None for a refusal that is fit to be shown and counted."""
-    try:
-        return parse_offer(body)
-    except SdpError as error:
-        assert CODE.fullmatch(error.code)
-        assert error.message.isprintable()
-        assert len(error.message) < 400
+    """The parsed offer, or None for a refusal."""
+    found = attempt(SdpError, parse_offer, body)
+    if isinstance(found, SdpError):
+        shown(found)
         return None
+    assert isinstance(found, Offer)
+    return found
 
 
 def answered(body: bytes) -> None:
@@ -41,11 +48,9 @@ def answered(body: bytes) -> None:
         return
     assert len(offer.sections) <= LIMITS.sections_max
     for data_channels in (False, True):
-        try:
-            negotiation = negotiate(offer, NegotiationConfig(data_channels=data_channels))
-        except SdpError as error:
-            assert CODE.fullmatch(error.code)
-            assert error.message.isprintable()
+        negotiation = attempt(SdpError, negotiate, offer, NegotiationConfig(data_channels=data_channels))
+        if isinstance(negotiation, SdpError):
+            shown(negotiation)
             continue
         assert decode_negotiation(encode_negotiation(negotiation)) == negotiation
         answer = parse_offer(build_answer(negotiation, identity()))

@@ -229,7 +229,7 @@ def _checked(data: bytes, flags: int, descriptors: int) -> AnyMessage:
         raise MalformedMessage("too long")
     try:
         message = _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage("not a message", str(error)) from None
     if descriptors != DESCRIPTORS.get(type(message), 0):
         raise MalformedMessage("wrong number of descriptors", f"{type(message).__name__} came with {descriptors}")

@@ -21,6 +21,8 @@ from shm.flowkey import FlowKey
 from transceiverd.engine import MILLISECOND, SECOND, Datagram
 
 Receive = Callable[[bytes, bytes | None, int], None]
+# policy(direction (0 from the left), number in that direction, data) -> delays in ns, one for each copy that arrives
+Policy = Callable[[int, int, bytes], list[int]]
 
 # Deadlines of one engine at the same moment before we say that it will never let time go on. A late engine may have
 # many things due at once, but each call does all of them.
@@ -58,7 +60,8 @@ class Endpoint:
 class Link:
     """Two endpoints and the wire between them.
 
-    `loss` and `duplicates` are chances; `delay_ms` the range a packet's delay is drawn from (a wide one reorders).
+    `loss` and `duplicates` are chances; `delay_ms` the range a packet's delay is drawn from (a wide one reorders). Or
+    `policy` says for each packet what becomes of it.
     `tamper(data)` may change a packet or, with `None`, swallow it. `up` False cuts the wire. All may change on the way.
     """
 
@@ -72,6 +75,7 @@ class Link:
         duplicates: float = 0.0,
         delay_ms: tuple[float, float] = (10, 10),
         start: int = SECOND,
+        policy: Policy | None = None,
     ) -> None:
         self.left = left if isinstance(left, Endpoint) else Endpoint(left, name="left")
         self.right = right if isinstance(right, Endpoint) else Endpoint(right, name="right")
@@ -80,6 +84,7 @@ class Link:
         self.duplicates = duplicates
         self.delay_ms = delay_ms
         self.up = True
+        self.policy = policy or self._dice
         self.tamper: Callable[[bytes], bytes | None] = lambda data: data
         self.random = random.Random(seed)
         self._flying: list[tuple[int, int, Endpoint, bytes, bytes | None]] = []
@@ -91,22 +96,29 @@ class Link:
         moments = 0
         self.drain()
         while not until():
-            at = self._next()
-            if at is None or at > end:
+            before = self.now
+            if not self.step(end):
                 self.now = end
                 return until()
-            moments = moments + 1 if at <= self.now else 0
+            moments = moments + 1 if self.now <= before else 0
             assert moments < STANDSTILL_MAX, f"time stands still: {self._deadlines()}"
-            self.now = max(self.now, at)
-            self._step()
+        return True
+
+    def step(self, end: int) -> bool:
+        """Go to the next arrival or deadline and do all that is due; False when there is none until `end`."""
+        at = self._next()
+        if at is None or at > end:
+            return False
+        self.now = max(self.now, at)
+        self._step()
         return True
 
     def drain(self) -> None:
         """Put on the wire what both ends have to send, and collect their events."""
-        for end, peer in ((self.left, self.right), (self.right, self.left)):
+        for direction, (end, peer) in enumerate(((self.left, self.right), (self.right, self.left))):
             while (datagram := end.engine.poll_datagram()) is not None:
                 end.sent.append((self.now, datagram))
-                self._transmit(datagram, peer)
+                self._transmit(direction, len(end.sent) - 1, datagram, peer)
             if hasattr(end.engine, "poll_event"):
                 while (event := end.engine.poll_event()) is not None:
                     end.events.append(event)
@@ -115,18 +127,24 @@ class Link:
         """A packet from nowhere, handed over at once."""
         self._hand_over(to, data, source)
 
-    def _transmit(self, datagram: Datagram | bytes, peer: Endpoint) -> None:
+    def _transmit(self, direction: int, number: int, datagram: Datagram | bytes, peer: Endpoint) -> None:
         data, source = datagram, None
         if isinstance(datagram, Datagram):
             data, source = datagram.data, turned(datagram.destination)
-        copies = 1 + (self.random.random() < self.duplicates)
-        for _ in range(copies):
-            lost = self.random.random() < self.loss
-            delay = int(self.random.uniform(*self.delay_ms) * MILLISECOND)
+        for delay in self.policy(direction, number, data):
             changed = self.tamper(data)
-            if self.up and not lost and changed is not None:
+            if self.up and changed is not None:
                 self._order += 1
                 heapq.heappush(self._flying, (self.now + delay, self._order, peer, changed, source))
+
+    def _dice(self, _direction: int, _number: int, _data: bytes) -> list[int]:
+        delays = []
+        for _ in range(1 + (self.random.random() < self.duplicates)):
+            lost = self.random.random() < self.loss
+            delay = int(self.random.uniform(*self.delay_ms) * MILLISECOND)
+            if not lost:
+                delays.append(delay)
+        return delays
 
     def _deadlines(self) -> list[tuple[str, Any]]:
         timeouts = ((end.name, end.engine.next_timeout()) for end in (self.left, self.right))

@@ -20,6 +20,13 @@ from tests.daemons import free_port
 COMMAND = (sys.executable, "-m", "relayd.relayctl", "run", "--workers", "1", "--transceivers", "1")
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory for temporary files. Not tmp_path: a Unix socket's whole path has 107 characters (unix(7))."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
 @contextlib.contextmanager
 def _running(directory: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """The command with its own place for temporary files; and the lines it printed until it was ready."""
@@ -42,7 +49,7 @@ def _running(directory: Path, *arguments: str) -> Iterator[tuple[subprocess.Pope
         lines.append(rest)
 
 
-def test_foreground_takes_free_ports_says_so_serves_a_call_and_leaves_nothing(tmp_path: Path) -> None:
+def test_foreground_takes_free_ports_says_so_serves_a_call_and_leaves_nothing(place: Path) -> None:
     async def call(url: str) -> None:
         caller = Caller(url)
         await caller.call()
@@ -62,7 +69,7 @@ def test_foreground_takes_free_ports_says_so_serves_a_call_and_leaves_nothing(tm
         tcp.listen(1)
         taken_udp, taken_tcp = udp.getsockname()[1], tcp.getsockname()[1]
         ports = ("--udp-port", str(taken_udp), "--http-port", str(taken_tcp))
-        with _running(tmp_path, *ports) as (process, lines):
+        with _running(place, *ports) as (process, lines):
             text = "".join(lines)
             url = re.search(r"Open (http://127\.0\.0\.1:\d+/)", text)
             assert url is not None
@@ -70,13 +77,13 @@ def test_foreground_takes_free_ports_says_so_serves_a_call_and_leaves_nothing(tm
             assert f"{taken_udp}" in text
             asyncio.run(call(url[1] + "v1/realtime/calls"))
     assert process.returncode == 0, "".join(lines)
-    assert list(tmp_path.iterdir()) == []
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.system
-def test_foreground_lan_serves_https_with_a_token_and_a_qr_code(tmp_path: Path) -> None:
+def test_foreground_lan_serves_https_with_a_token_and_a_qr_code(place: Path) -> None:
     ports = ("--udp-port", str(free_port(socket.SOCK_DGRAM)), "--http-port", str(free_port(socket.SOCK_STREAM)))
-    with _running(tmp_path, "--lan", *ports) as (process, lines):
+    with _running(place, "--lan", *ports) as (process, lines):
         token = re.search(r"#token=(\S+)", "".join(lines))
         assert token is not None
         url = re.search(r"Open (http://127\.0\.0\.1:\d+/)", "".join(lines))
@@ -89,12 +96,11 @@ def test_foreground_lan_serves_https_with_a_token_and_a_qr_code(tmp_path: Path) 
         assert refused.stdout == "401"
     assert process.returncode == 0
     assert "https://" in "".join(lines)
-    assert list(tmp_path.iterdir()) == []
+    assert list(place.iterdir()) == []
 
 
-def test_foreground_temporary_directory_is_ours_alone(tmp_path: Path) -> None:
-    assert Path(tempfile.gettempdir()).exists()
-    with _running(tmp_path, "--udp-port", str(free_port(socket.SOCK_DGRAM)),
+def test_foreground_temporary_directory_is_ours_alone(place: Path) -> None:
+    with _running(place, "--udp-port", str(free_port(socket.SOCK_DGRAM)),
                   "--http-port", str(free_port(socket.SOCK_STREAM))):  # fmt: skip
-        (directory,) = tmp_path.iterdir()
+        (directory,) = place.iterdir()
         assert directory.stat().st_mode & 0o077 == 0

@@ -263,7 +263,7 @@ class Session:
                 self.nominated_key = key
             case AddressDropped(key):
                 self._events.append(FlowWithdrawn(key))
-            case ConsentExpired():
+            case ConsentExpired() if self.state is not State.CLOSING:  # a late turn may end the call first
                 self._move(State.SILENT)
                 self._withdraw_all()
             case ConsentRegained():

@@ -410,6 +410,12 @@ cdef int run_stun(const uint8_t *data, size_t size) except -1:
     return 0
 
 
+cdef bytes rewritten(packet):
+    """An SCTP packet's bytes again."""
+    chunks = [chunk.serialize() for chunk in packet.chunks]
+    return sctp.serialize_packet(packet.source_port, packet.destination_port, packet.tag, chunks)
+
+
 cdef int run_sctp(const uint8_t *data, size_t size) except -1:
     """For any input either chunks whose serialisation parses to the same ones, or a known reason; likewise an INIT."""
     # The checksum is a wall to a fuzzer: the first byte says whether it is put right.
@@ -420,9 +426,9 @@ cdef int run_sctp(const uint8_t *data, size_t size) except -1:
     if data[0] & 1 and len(whole) >= 12:
         whole = whole[:8] + sctp.packet_checksum(whole).to_bytes(4, "little") + whole[12:]
     value = parsed(sctp.parse_packet, whole, len(whole), SCTP_REASONS)
-    if value is not None:
-        again = sctp.serialize_packet(value[0], value[1], value[2], [chunk.serialize() for chunk in value[3]])
-        if sctp.parse_packet(again) != value:
-            raise AssertionError(value)
+    if value is not None and [chunk.serialize() for chunk in sctp.parse_packet(rewritten(value)).chunks] != [
+        chunk.serialize() for chunk in value.chunks
+    ]:
+        raise AssertionError(value)
     parsed(sctp.parse_init, whole, len(whole), SCTP_REASONS)
     return 0

@@ -45,7 +45,9 @@ class Outcome(NamedTuple):
     def line(self) -> str:
         """For the table."""
         rate = self.executions // max(self.seconds, 1)
-        return f"{self.target:<11} {self.executions:>12,} {self.seconds:>5} s {rate:>10,}/s {self.edges:>6} {self.finding}"
+        return (
+            f"{self.target:<11} {self.executions:>12,} {self.seconds:>5} s {rate:>10,}/s {self.edges:>6} {self.finding}"
+        )
 
 
 HEADING = f"{'target':<11} {'executions':>12} {'time':>7} {'rate':>12} {'edges':>6} finding"
@@ -74,14 +76,18 @@ def run_target(tree: Path, target: str, seconds: int) -> Outcome:
         f"-max_len={TARGETS[target]}", f"-timeout={INPUT_SECONDS_MAX}", f"-rss_limit_mb={MEMORY_MB_MAX}",
         "-print_final_stats=1", f"-artifact_prefix={findings}/{target}-",
     ]  # fmt: skip
-    done = subprocess.run(command, env=environment(tree, target), capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        command, env=environment(tree, target), capture_output=True, text=True, errors="replace", check=False
+    )
     return _outcome(target, seconds, done.returncode, done.stderr)
 
 
 def replay(tree: Path, target: str, inputs: Path) -> str:
     """The committed inputs once each; what a sanitizer or an invariant said, or nothing."""
     command = ["nice", str(tree / "fuzzer"), "-runs=0", f"-timeout={INPUT_SECONDS_MAX}", str(inputs)]
-    done = subprocess.run(command, env=environment(tree, target), capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        command, env=environment(tree, target), capture_output=True, text=True, errors="replace", check=False
+    )
     return done.stderr if done.returncode else ""
 
 

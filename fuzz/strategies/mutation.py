@@ -63,4 +63,6 @@ def mutated(valid: st.SearchStrategy[bytes], most: int = 4) -> st.SearchStrategy
 
 def hostile(valid: st.SearchStrategy[bytes], noise_max: int = 120) -> st.SearchStrategy[bytes]:
     """Valid, nearly valid, two joined, or noise."""
-    return st.one_of(mutated(valid), valid, st.tuples(valid, mutated(valid)).map(b"".join), st.binary(max_size=noise_max))
+    return st.one_of(
+        mutated(valid), valid, st.tuples(valid, mutated(valid)).map(b"".join), st.binary(max_size=noise_max)
+    )

@@ -29,7 +29,20 @@ def _padded(data: bytes, words: int) -> bytes:
     return data + bytes((0xA0, RECEIVER_REPORT)) + (len(body) // 4).to_bytes(2, "big") + body
 
 
+def _framed(kind: int, count: int, body: list[int]) -> bytes:
+    """One packet whose length is right, whatever its body says."""
+    words = bytes(body[: len(body) // 4 * 4])
+    return bytes((0x80 | count, kind)) + (len(words) // 4).to_bytes(2, "big") + words
+
+
+# Bodies of small numbers: as item types, item lengths and zeroes they end at, just before and just behind the end.
+FRAMED = st.builds(
+    _framed, st.sampled_from([200, 201, 202, 202, 203, 203]), st.integers(0, 3),
+    st.lists(st.sampled_from([0, 1, 1, 2, 3, 4, 5, 8, 255]), max_size=40),
+)  # fmt: skip
+
+
 def hostile() -> st.SearchStrategy[bytes]:
     """Anything."""
     whole = COMPOUNDS.map(rtcp.serialize_rtcp)
-    return mutation.hostile(st.one_of(whole, st.builds(_padded, whole, st.integers(1, 5))))
+    return st.one_of(FRAMED, mutation.hostile(st.one_of(whole, st.builds(_padded, whole, st.integers(1, 5)))))

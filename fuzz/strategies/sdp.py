@@ -26,7 +26,9 @@ MEDIA = st.builds(
     st.sampled_from(["UDP/TLS/RTP/SAVPF", "UDP/DTLS/SCTP", "RTP/AVP", "X", "/", ""]),
     st.sampled_from(["111", "0 8", "webrtc-datachannel", "111 " * 70, "", "999 1000", "٣"]),
 )
-LINES = st.one_of(ATTRIBUTES, MEDIA, st.sampled_from(["v=0", "b=AS:1", "c=IN IP4 0.0.0.0", "x", "=", "a=", "m="]), VALUES)
+LINES = st.one_of(
+    ATTRIBUTES, MEDIA, st.sampled_from(["v=0", "b=AS:1", "c=IN IP4 0.0.0.0", "x", "=", "a=", "m="]), VALUES
+)
 
 
 @st.composite

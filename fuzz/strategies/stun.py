@@ -22,7 +22,11 @@ def checks(draw: st.DrawFn, username: st.SearchStrategy[bytes] | None = None) ->
     message.use_candidate = draw(st.booleans())
     message.controlling = draw(st.integers(0, 2**64 - 1))
     message.others = tuple(
-        draw(st.lists(st.sampled_from([(0xC057, bytes(4)), (0x8022, b"x"), (0xC070, b""), (0xC071, bytes(8))]), max_size=3))
+        draw(
+            st.lists(
+                st.sampled_from([(0xC057, bytes(4)), (0x8022, b"x"), (0xC070, b""), (0xC071, bytes(8))]), max_size=3
+            )
+        )
     )
     message.fingerprint = True
     return message.serialize(KEY, draw(st.booleans()))

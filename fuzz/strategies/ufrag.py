@@ -23,7 +23,10 @@ def texts() -> st.SearchStrategy[str]:
     characters = st.one_of(st.sampled_from(ALPHABET), st.characters())
     whole = st.one_of(ufrags(MACHINE_KEYS), FIELDS.map(encode))
     changed = st.builds(
-        lambda text, at, character: text[:at] + character + text[at + 1 :], whole, st.integers(0, LENGTH - 1), characters
+        lambda text, at, character: text[:at] + character + text[at + 1 :],
+        whole,
+        st.integers(0, LENGTH - 1),
+        characters,
     )
     return st.one_of(
         whole, changed, changed, st.text(characters, min_size=LENGTH, max_size=LENGTH), st.text(characters, max_size=40)

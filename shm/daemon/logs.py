@@ -1,7 +1,7 @@
 """How the daemon logs: one line an event on standard error, readable on a terminal, with priorities for the journal.
 
-Called once by command.py. A line reads `relayd[worker 1]: ...`; the logger's name is the part in brackets. On a terminal
-the time stands in front (the journal and most supervisors put their own), and warnings are coloured.
+Called once by command.py. A line reads `relayd[worker 1]: ...`; the logger's name is the part in brackets. On a
+terminal the time stands in front (the journal and most supervisors put their own), and warnings are coloured.
 """
 
 import logging

@@ -59,7 +59,7 @@ class House:
 
     def close(self) -> None:
         self.post.retire(LEAVE)
-        end_all(self.loop, [self.post], DEADLINE_NS)
+        end_all(self.loop, [self.post], 0)
         self.loop.close()
 
 

@@ -1,18 +1,15 @@
-"""A link between two peers in simulated time: each datagram may be lost, late, or doubled, as a policy says.
+"""The link of tests/link.py between two peers of these tests (peers.py), which may also be bare OpenSSL."""
 
-policy(direction, number, datagram) -> delays in nanoseconds, one per copy that arrives
-"""
-
-import heapq
 import random
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from typing import Any, NamedTuple
 
+from tests.link import Link as AnyLink
+from tests.link import Policy
+from transceiverd.dtls import Role
 from transceiverd.engine import MILLISECOND, SECOND
 
 DELAY = 10 * MILLISECOND
-
-Policy = Callable[[int, int, bytes], list[int]]
 
 
 def perfect(direction: int, number: int, datagram: bytes) -> list[int]:
@@ -33,16 +30,44 @@ def lossy(seed: int, loss: float, double: float = 0.1, jitter: int = 60 * MILLIS
     return policy
 
 
-class Link:
+class Due(NamedTuple):
+    """A peer's deadline."""
+
+    deadline: int
+
+
+class Speaker:
+    """A peer as the link speaks with an engine."""
+
+    def __init__(self, peer: Any) -> None:
+        self._peer = peer
+        self._ready: deque[bytes] = deque()
+        self.receive_datagram = peer.receive
+        self.handle_timeout = peer.handle_timeout
+
+    def poll_datagram(self) -> bytes | None:
+        """The next one it wants to send."""
+        if not self._ready:
+            self._ready.extend(self._peer.datagrams())
+        return self._ready.popleft() if self._ready else None
+
+    def next_timeout(self) -> Due | None:
+        """When it wants to be woken."""
+        at = self._peer.timeout()
+        return None if at is None else Due(at)
+
+
+class Link(AnyLink):
     """Two peers, `left` (0) and `right` (1), and one clock."""
 
     def __init__(self, left: Any, right: Any, policy: Policy = perfect) -> None:
+        super().__init__(Speaker(left), Speaker(right), policy=policy, start=1_000 * SECOND)
         self.peers = (left, right)
-        self.policy = policy
-        self.now = 1_000 * SECOND  # monotonic clocks start anywhere
-        self.sent = [0, 0]
-        self._flying: list[tuple[int, int, int, bytes]] = []
-        self._order = 0
+
+    @property
+    def sent(self) -> list[int]:
+        """How many datagrams each has sent."""
+        return [len(self.left.sent), len(self.right.sent)]
 
     def start(self) -> None:
         """Start both, the server first."""
@@ -50,34 +75,13 @@ class Link:
         self.peers[0].start(self.now)
         self.drain()
 
-    def drain(self) -> None:
-        """Take what both want to send."""
-        for direction, peer in enumerate(self.peers):
-            for datagram in peer.datagrams():
-                for delay in self.policy(direction, self.sent[direction], datagram):
-                    self._order += 1
-                    heapq.heappush(self._flying, (self.now + delay, self._order, direction, datagram))
-                self.sent[direction] += 1
-
-    def step(self, end: int) -> bool:
-        """Go to the next arrival or time-out; False when there is none before `end`."""
-        deadlines = [at for peer in self.peers if (at := peer.timeout()) is not None]
-        if self._flying:
-            deadlines.append(self._flying[0][0])
-        if not deadlines or min(deadlines) > end:
-            return False
-        self.now = max(self.now, min(deadlines))
-        for peer in self.peers:
-            if (at := peer.timeout()) is not None and at <= self.now:
-                peer.handle_timeout(self.now)
-        while self._flying and self._flying[0][0] <= self.now:
-            _, _, direction, datagram = heapq.heappop(self._flying)
-            self.peers[1 - direction].receive(datagram, self.now)
-        self.drain()
-        return True
-
-    def run(self, seconds: float = 12) -> None:
+    def settle(self, seconds: float = 12) -> None:
         """Until nothing happens any more, or the time is up."""
         end = self.now + int(seconds * SECOND)
         while self.step(end):
             pass
+
+
+def link_by_role(one: Any, other: Any, policy: Policy = perfect) -> Link:
+    """A link with the client, by `one`'s role, on the left."""
+    return Link(one, other, policy) if one.role == Role.CLIENT else Link(other, one, policy)

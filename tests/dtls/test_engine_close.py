@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.dtls.link import Link
+from tests.dtls.link import Link, link_by_role
 from tests.dtls.peers import EnginePeer, RawPeer, engine_against, engine_pair
 from transceiverd.dtls import ApplicationDataReceived, DtlsEngine, MemoryState, Role
 from transceiverd.dtls.alerts import Alert, serialize_alert
@@ -18,7 +18,7 @@ def established() -> tuple[EnginePeer, EnginePeer, Link]:
     client, server = engine_pair()
     link = Link(client, server)
     link.start()
-    link.run()
+    link.settle()
     return client, server, link
 
 
@@ -26,12 +26,12 @@ def established() -> tuple[EnginePeer, EnginePeer, Link]:
 def test_engine_says_close_notify_to_openssl(role: Role) -> None:
     raw = RawPeer(role)
     ours = engine_against(raw)
-    link = Link(raw, ours) if role == Role.CLIENT else Link(ours, raw)
+    link = link_by_role(raw, ours)
     link.start()
-    link.run()
+    link.settle()
     ours.engine.close(link.now)
     link.drain()
-    link.run()
+    link.settle()
     assert raw.closed
     assert ours.closed == "local close"
     assert ours.state.closed == 1
@@ -41,12 +41,12 @@ def test_engine_says_close_notify_to_openssl(role: Role) -> None:
 def test_engine_hears_close_notify_of_openssl(role: Role) -> None:
     raw = RawPeer(role)
     ours = engine_against(raw)
-    link = Link(raw, ours) if role == Role.CLIENT else Link(ours, raw)
+    link = link_by_role(raw, ours)
     link.start()
-    link.run()
+    link.settle()
     raw.connection.shutdown()
     link.drain()
-    link.run()
+    link.settle()
     assert ours.closed == "close notify"
     assert ours.state.closed == 1
 
@@ -55,7 +55,7 @@ def test_engine_closes_both_ends_and_then_does_nothing() -> None:
     client, server, link = established()
     client.engine.close(link.now)
     link.drain()
-    link.run()
+    link.settle()
     assert (client.closed, server.closed) == ("local close", "close notify")
     for side in (client, server):
         sent = len(side.wire.datagrams)
@@ -121,7 +121,7 @@ def test_engine_rebuilt_from_its_state_goes_on(seed: int) -> None:
         link.drain()
         if dice.random() < 0.3:  # with records in flight
             dice.choice((client, server)).rebuild()
-        link.run()
+        link.settle()
         assert receiver.of(ApplicationDataReceived)[-1] == ApplicationDataReceived(b"%d" % number)
     replayed = client.wire.datagrams[-1]
     server.rebuild()
@@ -130,7 +130,7 @@ def test_engine_rebuilt_from_its_state_goes_on(seed: int) -> None:
     client.rebuild()
     client.engine.close(link.now)
     link.drain()
-    link.run()
+    link.settle()
     assert server.closed == "close notify"
     for side in (client, server):
         side.rebuild()
@@ -142,20 +142,20 @@ def test_engine_rebuilt_from_its_state_goes_on(seed: int) -> None:
 def test_engine_rebuilt_goes_on_with_openssl(role: Role) -> None:
     raw = RawPeer(role)
     ours = engine_against(raw)
-    link = Link(raw, ours) if role == Role.CLIENT else Link(ours, raw)
+    link = link_by_role(raw, ours)
     link.start()
-    link.run()
+    link.settle()
     for number in range(5):
         ours.rebuild()
         ours.engine.send(b"%d" % number, link.now)
         raw.send(b"%d" % number)
         link.drain()
-        link.run()
+        link.settle()
     assert raw.received == [b"0", b"1", b"2", b"3", b"4"]
     assert [event.data for event in ours.of(ApplicationDataReceived)] == raw.received
     ours.engine.close(link.now)
     link.drain()
-    link.run()
+    link.settle()
     assert raw.closed
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from shm.session import SessionSegment
-from tests.dtls.link import DELAY, Link
+from tests.dtls.link import DELAY, Link, link_by_role
 from tests.dtls.peers import EnginePeer, RawPeer, context, engine_against, engine_pair
 from transceiverd.dtls import ApplicationDataReceived, DtlsEngine, HandshakeCompleted, RecordAuthenticated, Role
 from transceiverd.dtls.engine import EngineState
@@ -14,9 +14,9 @@ ROLES = [Role.CLIENT, Role.SERVER]
 
 def link_to(raw: RawPeer) -> tuple[EnginePeer, Link]:
     ours = engine_against(raw)
-    link = Link(raw, ours) if raw.role == Role.CLIENT else Link(ours, raw)
+    link = link_by_role(raw, ours)
     link.start()
-    link.run()
+    link.settle()
     return ours, link
 
 
@@ -24,7 +24,7 @@ def test_engine_handshakes_with_itself_in_two_round_trips() -> None:
     client, server = engine_pair()
     link = Link(client, server)
     link.start()
-    link.run()
+    link.settle()
     assert [len(side.wire.datagrams) for side in (client, server)] == [2, 2]
     mine, theirs = client.completed, server.completed
     assert mine is not None
@@ -41,7 +41,7 @@ def test_engine_tells_when_each_phase_was() -> None:
     link = Link(client, server)
     started = link.now
     link.start()
-    link.run()
+    link.settle()
     trip = 10_000_000
     assert client.completed is not None
     assert server.completed is not None
@@ -68,7 +68,7 @@ def test_engine_handshakes_with_openssl(role: Role, kind: str) -> None:
     ours.engine.send(b"to them", link.now)
     raw.send(b"to us")
     link.drain()
-    link.run()
+    link.settle()
     assert raw.received == [b"to them"]
     assert ours.of(ApplicationDataReceived) == [ApplicationDataReceived(b"to us")]
 
@@ -88,7 +88,7 @@ def test_engine_speaks_each_suite(role: Role, kind: str, suite: str) -> None:
         ours.engine.send(b"data %d" % number, link.now)
         raw.send(b"data %d" % number)
     link.drain()
-    link.run()
+    link.settle()
     assert raw.received == [b"data 0", b"data 1", b"data 2"]
     assert [event.data for event in ours.of(ApplicationDataReceived)] == raw.received
 
@@ -132,7 +132,7 @@ def test_engine_answers_a_hello_verify_request(lost: int | None) -> None:
     ours = engine_against(raw)
     link = Link(ours, raw, lambda direction, number, _: [] if (direction, number) == (0, lost) else [DELAY])
     link.start()
-    link.run()
+    link.settle()
     assert raw.done
     assert ours.completed is not None
     assert ours.completed.phases.datagrams_received == 3
@@ -149,7 +149,7 @@ def test_engine_takes_a_client_hello_of_two_datagrams(late: int | None) -> None:
     link = Link(raw, ours, lambda direction, number, _: [DELAY * (2 if (direction, number) == (0, late) else 1)])
     link.start()
     assert link.sent[0] == 2
-    link.run()
+    link.settle()
     assert raw.done
     assert ours.completed is not None
     assert not ours.engine.drops
@@ -161,12 +161,12 @@ def test_engine_keeps_to_the_mtu(mtu: int) -> None:
     client, server = engine_pair(mtu)
     link = Link(client, server)
     link.start()
-    link.run()
+    link.settle()
     assert client.completed is not None
     assert server.completed is not None
     client.engine.send(b"x" * client.engine.application_data_max, link.now)
     link.drain()
-    link.run()
+    link.settle()
     assert [len(event.data) for event in server.of(ApplicationDataReceived)] == [mtu - 37]
 
 
@@ -174,7 +174,7 @@ def test_engine_frees_openssl_when_done() -> None:
     client, server = engine_pair()
     link = Link(client, server)
     link.start()
-    link.run()
+    link.settle()
     for side in (client, server):
         assert side.engine._handshake is None
         assert side.engine.next_timeout() is None
@@ -206,7 +206,7 @@ def test_engine_shows_no_key_to_a_log() -> None:
     client, server = engine_pair()
     link = Link(client, server)
     link.start()
-    link.run()
+    link.settle()
     done = client.completed
     assert done is not None
     shown = repr(client.events) + repr(client.state) + str(done)
@@ -226,19 +226,19 @@ def test_engine_works_on_the_session_segment() -> None:
     ours.engine = DtlsEngine(context("ours"), Role.CLIENT, [raw.fingerprint], ours.state)
     link = Link(ours, raw)
     link.start()
-    link.run()
+    link.settle()
     for number in range(3):
         ours.engine = DtlsEngine.rebuild(segment.record(slot).dtls)
         ours.engine.send(b"%d" % number, link.now)
         raw.send(b"%d" % number)
         link.drain()
-        link.run()
+        link.settle()
     assert raw.received == [b"0", b"1", b"2"]
     assert [event.data for event in ours.of(ApplicationDataReceived)] == raw.received
     assert segment.record(slot).dtls.read_highest > 3
     ours.engine.close(link.now)
     link.drain()
-    link.run()
+    link.settle()
     assert raw.closed
     assert segment.record(slot).dtls.closed
 
@@ -247,6 +247,6 @@ def test_engine_reports_events_in_order() -> None:
     client, server = engine_pair()
     link = Link(client, server)
     link.start()
-    link.run()
+    link.settle()
     for side in (client, server):
         assert [type(event) for event in side.events] == [HandshakeCompleted, RecordAuthenticated]

@@ -5,7 +5,7 @@ import random
 import pytest
 from cryptography.hazmat.primitives import hashes
 
-from tests.dtls.link import DELAY, Link, Policy, perfect
+from tests.dtls.link import DELAY, Link, Policy, link_by_role, perfect
 from tests.dtls.peers import EnginePeer, RawPeer, engine_against, engine_pair
 from transceiverd.dtls import ApplicationDataReceived, DtlsConfig, HandshakeCompleted, RecordAuthenticated, Role
 from transceiverd.dtls.certificate import parse_fingerprint
@@ -25,7 +25,7 @@ def established() -> tuple[EnginePeer, EnginePeer, Link]:
     client, server = engine_pair()
     link = Link(client, server)
     link.start()
-    link.run()
+    link.settle()
     assert client.completed is not None
     assert server.completed is not None
     return client, server, link
@@ -53,6 +53,14 @@ def damaging(link: Link, dice: random.Random) -> Policy:
     return policy
 
 
+def complete(link: Link, policy: Policy) -> None:
+    """The handshake of two engines over a link with this policy."""
+    link.policy = policy
+    link.start()
+    link.settle()
+    assert all(peer.completed is not None for peer in link.peers)
+
+
 # -------------------------------------------------------------------- certificates
 
 
@@ -61,9 +69,9 @@ def test_engine_ends_on_a_fingerprint_mismatch(role: Role) -> None:
     raw = RawPeer(role)
     raw.fingerprint = WRONG
     ours = engine_against(raw)
-    link = Link(raw, ours) if role == Role.CLIENT else Link(ours, raw)
+    link = link_by_role(raw, ours)
     link.start()
-    link.run(1)
+    link.settle(1)
     assert ours.closed == "fingerprint mismatch"
     assert ours.of(HandshakeCompleted) == []
     assert ours.of(RecordAuthenticated) == []
@@ -86,9 +94,9 @@ def test_engine_accepts_any_of_several_fingerprints(role: Role, algorithm: hashe
         Role.SERVER if role == Role.CLIENT else Role.CLIENT,
         [WRONG, ("md5", "00:" * 15 + "00"), ("sha-512", bytes(64)), (name.upper(), digest.lower())],
     )
-    link = Link(raw, ours) if role == Role.CLIENT else Link(ours, raw)
+    link = link_by_role(raw, ours)
     link.start()
-    link.run()
+    link.settle()
     assert ours.completed is not None
 
 
@@ -112,7 +120,7 @@ def test_engine_wants_the_peers_certificate() -> None:
     ours = engine_against(raw)
     link = Link(raw, ours)
     link.start()
-    link.run()
+    link.settle()
     assert ours.closed == "handshake failed"
     assert ours.of(HandshakeCompleted) == []
     assert not raw.done
@@ -134,11 +142,7 @@ def test_engine_outlives_plaintext_alerts_and_garbage_in_the_handshake(role: Rol
             target.receive(dice.randbytes(dice.randrange(0, 80)), link.now)
         return [DELAY]
 
-    link.policy = flood
-    link.start()
-    link.run()
-    assert client.completed is not None
-    assert server.completed is not None
+    complete(link, flood)
     assert target.engine.drops["plaintext alert"] >= 300
     assert target.engine.alert_hint is not None
 
@@ -173,11 +177,7 @@ def test_engine_drops_reflected_and_unexpected_messages(role: Role) -> None:
             target.receive(sent, link.now)
         return [DELAY]
 
-    link.policy = inject
-    link.start()
-    link.run()
-    assert client.completed is not None
-    assert server.completed is not None
+    complete(link, inject)
     assert target.engine.drops["handshake message unexpected"] >= len(forged)
 
 
@@ -221,11 +221,7 @@ def test_engine_completes_through_forged_pieces(role: Role) -> None:
             target.receive(Record(HANDSHAKE, 0xFEFD, 0, sequence, forged.serialize()).serialize(), link.now)
         return [DELAY]
 
-    link.policy = inject
-    link.start()
-    link.run()
-    assert client.completed is not None
-    assert server.completed is not None
+    complete(link, inject)
 
 
 def test_engine_keeps_few_records_from_before_the_keys() -> None:
@@ -247,7 +243,7 @@ def test_engine_never_raises_on_damaged_handshakes() -> None:
 
         link.policy = damaging(link, dice)
         link.start()
-        link.run()
+        link.settle()
         reasons |= {client.closed, server.closed}
     assert reasons <= {None, "handshake failed", "dtls timeout", "fingerprint mismatch", "peer alert: decrypt_error"}
     assert None in reasons
@@ -277,7 +273,7 @@ def test_engine_outlives_plaintext_alerts_and_garbage(role: Role) -> None:
     }  # fmt: skip
     other.engine.send(b"still here", link.now)
     link.drain()
-    link.run()
+    link.settle()
     assert ApplicationDataReceived(b"still here") in target.events
 
 
@@ -322,7 +318,7 @@ def test_engine_on_a_perfect_link_drops_nothing() -> None:
         client.engine.send(b"x", link.now)
         server.engine.send(b"x", link.now)
         link.drain()
-    link.run()
+    link.settle()
     assert not client.engine.drops
     assert not server.engine.drops
     assert len(client.of(ApplicationDataReceived)) == len(server.of(ApplicationDataReceived)) == 100

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.dtls.link import DELAY, Link, Policy, lossy
+from tests.dtls.link import DELAY, Link, Policy, link_by_role, lossy
 from tests.dtls.peers import EnginePeer, RawPeer, engine_against, engine_pair
 from transceiverd.dtls import ApplicationDataReceived, DtlsConfig, Role
 from transceiverd.dtls.flights import RESEND_INTERVAL
@@ -27,7 +27,7 @@ def assert_data_passes(link: Link, client: EnginePeer, server: EnginePeer) -> No
     for sender, receiver in ((client, server), (server, client)):
         sender.engine.send(b"hello", link.now)
         link.drain()
-        link.run()
+        link.settle()
         assert ApplicationDataReceived(b"hello") in receiver.events
 
 
@@ -36,7 +36,7 @@ def test_flights_survive_the_loss_of_each_datagram(mtu: int) -> None:
     client, server = engine_pair(mtu)
     link = Link(client, server)
     link.start()
-    link.run()
+    link.settle()
     total = list(link.sent)
     for direction in (0, 1):
         for number in range(total[direction]):
@@ -44,7 +44,7 @@ def test_flights_survive_the_loss_of_each_datagram(mtu: int) -> None:
             link = Link(client, server, losing((direction, number)))
             started = link.now
             link.start()
-            link.run()
+            link.settle()
             assert_established(client, server)
             assert client.completed is not None
             assert client.completed.phases.completed - started <= 300 * MILLISECOND
@@ -58,9 +58,9 @@ def test_flights_of_ours_alone_repair_loss_towards_openssl(role: Role) -> None:
     for loss in lost:
         raw = RawPeer(role)
         ours = engine_against(raw)
-        link = Link(raw, ours, losing(loss)) if role == Role.CLIENT else Link(ours, raw, losing(loss))
+        link = link_by_role(raw, ours, losing(loss))
         link.start()
-        link.run()
+        link.settle()
         assert raw.done
         assert ours.completed is not None
 
@@ -135,7 +135,7 @@ def test_flights_last_of_server_answers_repeated_finished_only() -> None:
         server.datagrams()
     assert len(server.wire.datagrams) == before
     assert server.engine.drops["record replayed"] == 50
-    link.run()
+    link.settle()
     assert_established(client, server)
     assert len(server.wire.datagrams) == before + 1
     assert_data_passes(link, client, server)
@@ -147,7 +147,7 @@ def test_flights_last_of_server_is_not_multiplied() -> None:
     client, server = engine_pair()
     link = Link(client, server, losing((1, 1)))
     link.start()
-    link.run(0.035)
+    link.settle(0.035)
     handshake = client.engine._handshake
     assert handshake is not None
     before = len(server.wire.datagrams)
@@ -168,9 +168,9 @@ def test_flights_last_of_server_survives_a_rebuild() -> None:
     while link.step(end):
         pass
     server.rebuild()
-    link.run(0.2)
+    link.settle(0.2)
     server.rebuild()
-    link.run()
+    link.settle()
     assert_established(client, server)
     assert_data_passes(link, client, server)
 
@@ -181,9 +181,9 @@ def test_engine_survives_hostile_links(loss: float) -> None:
         client, server = engine_pair(mtu=(1200, 500, 300)[seed % 3])
         link = Link(client, server, lossy(seed, loss, jitter=(5, 60, 200)[seed // 3 % 3] * MILLISECOND))
         link.start()
-        link.run(5)
+        link.settle(5)
         link.policy = losing()  # nobody can promise a handshake over a link that stays bad; after it, soon
-        link.run(5)
+        link.settle(5)
         assert_established(client, server)
         assert_data_passes(link, client, server)
 
@@ -196,7 +196,7 @@ def test_engine_survives_hostile_links_to_openssl() -> None:
         ends = (raw, ours) if raw.role == Role.CLIENT else (ours, raw)
         link = Link(*ends, lossy(seed, 0.0))
         link.start()
-        link.run()
+        link.settle()
         assert raw.done
         assert ours.completed is not None
 
@@ -205,10 +205,10 @@ def test_engine_keeps_data_that_overtakes_the_end_of_the_handshake() -> None:
     client, server = engine_pair()
     link = Link(client, server, lambda direction, number, _: [DELAY * (3 if (direction, number) == (1, 1) else 1)])
     link.start()
-    link.run(0.035)
+    link.settle(0.035)
     server.engine.send(b"early", link.now)
     link.drain()
-    link.run()
+    link.settle()
     kinds = [type(event).__name__ for event in client.events]
     assert kinds.index("HandshakeCompleted") < kinds.index("ApplicationDataReceived")
     assert ApplicationDataReceived(b"early") in client.events

@@ -5,7 +5,7 @@ import time
 import pytest
 from OpenSSL import SSL
 
-from tests.dtls.link import DELAY, Link
+from tests.dtls.link import DELAY, Link, link_by_role
 from tests.dtls.peers import RawPeer, engine_against, engine_pair
 from transceiverd.dtls import Role
 from transceiverd.dtls.records import parse_records
@@ -32,7 +32,7 @@ def test_flights_of_openssls_timer_are_not_sent() -> None:
 
     link = Link(client, server, hold_finished)
     link.start()
-    link.run(0.025)
+    link.settle(0.025)
     handshake = client.engine._handshake
     assert handshake is not None
     wait_for_openssl(handshake._connection._connection)
@@ -46,7 +46,7 @@ def test_flights_of_openssls_timer_are_not_sent() -> None:
     assert len(client.wire.datagrams) == sent
     assert handshake.state.write_sequence == 2
     link.policy = lambda *_: [DELAY]
-    link.run()
+    link.settle()
     assert client.completed is not None
     assert server.completed is not None
 
@@ -58,16 +58,16 @@ def test_flights_of_ours_answer_openssls_repetition(role: Role) -> None:
     raw = RawPeer(role)
     ours = engine_against(raw)
     lost = (1, 1)
-    link = Link(*((raw, ours) if role == Role.CLIENT else (ours, raw)))
+    link = link_by_role(raw, ours)
     link.policy = lambda direction, number, _: [] if (direction, number) == lost else [DELAY]
     link.start()
-    link.run(0.05)
+    link.settle(0.05)
     if role == Role.CLIENT:
         wait_for_openssl(raw.connection)
         raw.connection.DTLSv1_handle_timeout()
         link.now += 1_000_000_000
         link.drain()
-    link.run()
+    link.settle()
     assert raw.done
     assert ours.completed is not None
     assert all(parse_records(datagram) for datagram in ours.wire.datagrams)

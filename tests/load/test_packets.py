@@ -145,12 +145,21 @@ def test_packets_before_keys_are_counted_and_a_removed_call_gives_its_place_back
         assert totals["sent"] == totals["received"]
 
 
-def test_packets_even_spacing_is_kept_by_the_wheel_for_many_calls() -> None:
+def test_packets_of_many_calls_leave_once_a_turn_of_the_wheel_each() -> None:
     with EchoServer("127.0.0.1") as server, running(100) as path:
         places = [talking(path, server) for _ in range(100)]
-        until(lambda: all(path.caller(place)["sent"] >= 5 for place in places))
-        sent = [path.caller(place)["sent"] for place in places]
-    assert max(sent) - min(sent) <= 2  # each once a turn of the wheel, whenever it began
+
+        def count() -> list[int]:
+            return [path.caller(place)["sent"] for place in places]
+
+        def even() -> bool:
+            """Reading takes time, on a busy machine more than a turn: then it is tried again."""
+            before = count()
+            until(lambda: path.caller(places[0])["sent"] >= before[0] + 5)
+            grown = [now - then for now, then in zip(count(), before, strict=True)]
+            return max(grown) - min(grown) <= 2
+
+        until(even)
 
 
 @pytest.mark.parametrize(

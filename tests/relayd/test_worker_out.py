@@ -274,7 +274,7 @@ def test_worker_neither_ring_nor_lane_starves_another() -> None:
         client = rig.client()
         for transceiver, call in ((0, ALICE), (1, BOB)):
             rig.ends[transceiver].ask(PUBLISH, call, rig.key(client))
-        rig.out_settled(2)
+            rig.out_settled(transceiver + 1)  # two lanes have no order between them, and ALICE is to be first
         with rig.paused():
             for _ in range(8):
                 for transceiver, call in ((0, ALICE), (1, BOB)):

@@ -98,5 +98,5 @@ class AiortcCall:
     async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
         """Wait until something is so."""
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 (aiortc has no event for most of it)
                 await asyncio.sleep(0.005)

@@ -1,11 +1,11 @@
-"""Partial reliability as its limits say: what is given up is gone, everything else comes, in order, and nothing stalls."""
+"""Partial reliability as its limits say: what is given up is gone, all else comes, in order, and nothing stalls."""
 
 import random
 
 import pytest
 
-from tests.sctp.peers import association, established, messages, opened
 from tests.link import Endpoint, Link
+from tests.sctp.peers import association, established, messages, opened
 from transceiverd.sctp.chunks import Data
 from transceiverd.sctp.config import DataChannelConfig
 from transceiverd.sctp.packet import parse_packet

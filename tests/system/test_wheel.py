@@ -27,7 +27,18 @@ def _checkout(target: Path) -> Path:
 @pytest.mark.timeout(900)
 def test_wheel_holds_the_three_packages_compiled_and_runs_elsewhere(tmp_path: Path) -> None:
     source = _checkout(tmp_path / "source")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-q", "-w", str(tmp_path), "."]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-build-isolation",
+        "--no-deps",
+        "-q",
+        "-w",
+        str(tmp_path),
+        ".",
+    ]
     built = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr[-3000:]
     (wheel,) = tmp_path.glob("ringline-*.whl")

@@ -113,6 +113,11 @@ class Fleet:
             self.hang_up(call)
         self._rearm()
 
+    @property
+    def up(self) -> int:
+        """Calls that are established now."""
+        return sum(call.caller.state is State.ESTABLISHED for call in self.calls.values())
+
     def heard_at(self, call: Placement) -> int:
         """When the first audio came back, in the time of `asked_at`; 0: never."""
         at = self.packets.caller(call.place)["first_received"]

@@ -12,23 +12,13 @@ The wheel: a call sends every period (20 ms), so it stands in one slot of a whee
 put in again. Arrival times are the kernel's (SO_TIMESTAMPNS): over loopback they are when the server sent, and how busy
 we are does not blur them.
 """
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, timespec
+from libc.string cimport memset
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME
 
-from transceiverd.load.udp cimport (
-    EPOLL_CLOEXEC,
-    EPOLL_CTL_ADD,
-    EPOLL_CTL_DEL,
-    EPOLLIN,
-    epoll_create1,
-    epoll_ctl,
-    epoll_event,
-    epoll_pwait2,
-    epoll_wait,
-    htonl,
-)
+from transceiverd.load.udp cimport EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN
+from transceiverd.load.udp cimport epoll_create1, epoll_ctl, epoll_event, epoll_wait, htonl
 from transceiverd.load.batches cimport (
     RECEIVE_BATCH,
     arrival,
@@ -45,14 +35,19 @@ from transceiverd.load.batches cimport (
     endpoint_set_server,
     read_clock,
 )
+from transceiverd.load.inbox cimport inbox, inbox_put, inbox_take, letter
 from transceiverd.load.stream cimport (
-    BUCKETS,
     STAMP_SIZE,
-    histogram,
+    describe_books,
+    describe_histograms,
+    describe_stream,
+    stream,
     stream_books,
     stream_next,
     stream_take,
 )
+from transceiverd.load.waiting cimport load_relaxed, lock_give, lock_let_others, lock_open, lock_take, polite_lock
+from transceiverd.load.waiting cimport wait_exactly, wait_readable, wait_until
 from transceiverd.media.srtp cimport SrtpContext
 
 import ipaddress
@@ -64,33 +59,9 @@ from contextlib import suppress
 from transceiverd.load.histogram import Histogram
 from transceiverd.load.sockets import SHARED_NETWORK, open_own, open_shared
 
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t *lock, void *attributes)
-    int pthread_mutex_lock(pthread_mutex_t *lock)
-    int pthread_mutex_unlock(pthread_mutex_t *lock)
-    int sched_yield()
-
-cdef extern from "<sys/prctl.h>" nogil:
-    int prctl(int option, unsigned long value)
-    int PR_SET_TIMERSLACK
-
 cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void *buffer, size_t size)
     ssize_t write(int fd, const void *buffer, size_t size)
-
-cdef extern from "<time.h>" nogil:
-    int clock_nanosleep(int clock, int flags, const timespec *request, timespec *remain)
-    int TIMER_ABSTIME
-
-cdef extern from * nogil:
-    """
-    #define load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
-    #define add_relaxed(p, n) __atomic_fetch_add((p), (n), __ATOMIC_RELAXED)
-    """
-    int load_relaxed(int *p)
-    int add_relaxed(int *p, int n)
 
 cdef uint64_t SECOND = 1_000_000_000
 cdef uint64_t KICK = <uint64_t>1 << 63       # epoll data that is no call's place
@@ -110,12 +81,12 @@ cdef class PacketPath:
 
     cdef caller *_callers
     cdef uint32_t *_wheel        # for each slot the first call, place and one
-    cdef letter *_inbox
+    cdef inbox *_inbox
     cdef stream_books *_books
     cdef batches *_batches
-    cdef pthread_mutex_t _lock
-    cdef int _capacity, _slots, _payload_bytes, _epoll, _kick_fd, _shared_fd, _stop, _waiting, _talkers
-    cdef uint64_t _tick_ns, _turned_to, _inbox_head, _inbox_tail, _inbox_full, _late
+    cdef polite_lock _lock
+    cdef int _capacity, _slots, _payload_bytes, _epoll, _kick_fd, _shared_fd, _stop, _talkers
+    cdef uint64_t _tick_ns, _turned_to, _late
     cdef uint32_t _shared_drops
     cdef readonly int event_fd
     cdef object _sockets, _contexts, _free, _shared
@@ -128,12 +99,12 @@ cdef class PacketPath:
         self._tick_ns, self._slots = tick_ns, <int>(period_ns // tick_ns)
         self._callers = <caller *>calloc(capacity, sizeof(caller))
         self._wheel = <uint32_t *>calloc(self._slots, sizeof(uint32_t))
-        self._inbox = <letter *>calloc(INBOX_MAX, sizeof(letter))
+        self._inbox = <inbox *>calloc(1, sizeof(inbox))
         self._books = <stream_books *>calloc(1, sizeof(stream_books))
         self._batches = batches_open()
         if not (self._callers and self._wheel and self._inbox and self._books):
             raise MemoryError("packet path")
-        pthread_mutex_init(&self._lock, NULL)
+        lock_open(&self._lock)
         self._sockets, self._contexts, self._free, self._shared = {}, {}, deque(range(capacity)), None
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._kick_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -266,10 +237,10 @@ cdef class PacketPath:
         with suppress(BlockingIOError):
             os.eventfd_read(self.event_fd)
         self._acquire()
-        while self._inbox_head != self._inbox_tail:
-            x = &self._inbox[self._inbox_head % INBOX_MAX]
+        x = inbox_take(self._inbox)
+        while x != NULL:
             found.append((x.place, (<char *>x.data)[:x.size]))
-            self._inbox_head += 1
+            x = inbox_take(self._inbox)
         self._release()
         return found
 
@@ -277,36 +248,23 @@ cdef class PacketPath:
 
     def caller(self, place):
         """One call's counters; times in ns."""
-        cdef stream *s = &self._callers[place].audio
-        return {
-            "sent": s.sent, "received": s.received, "duplicates": s.duplicates, "reordered": s.reordered,
-            "first_received": s.first_received, "last_received": s.last_received, "gap_max": s.gap_max,
-        }
+        return describe_stream(&self._callers[place].audio)
 
     def totals(self):
         """All counters together."""
-        cdef stream_books *b = self._books
         cdef int place
         cdef uint64_t drops = self._shared_drops
         for place in range(self._capacity):
             drops += self._callers[place].end.kernel_drops
-        return {
-            "sent": b.sent, "received": b.received, "duplicates": b.duplicates, "reordered": b.reordered,
-            "foreign": b.foreign, "unauthentic": b.unauthentic, "reports": b.reports, "early": b.early,
-            "unprotectable": b.unprotectable, "skipped": b.skipped, "refused": self._batches.refused,
-            "send_errors": self._batches.send_errors, "late_ticks": self._late, "inbox_full": self._inbox_full,
-            "kernel_drops": drops,
+        return describe_books(self._books) | {
+            "refused": self._batches.refused, "send_errors": self._batches.send_errors, "late_ticks": self._late,
+            "inbox_full": self._inbox.full, "kernel_drops": drops,
         }
 
     def histograms(self):
         """Copies of the histograms."""
         self._acquire()
-        found = {
-            "round_trip": copy_histogram(&self._books.round_trip),
-            "spacing": copy_histogram(&self._books.spacing),
-            "sent_spacing": copy_histogram(&self._books.sent_spacing),
-            "spacing_change": copy_histogram(&self._books.spacing_change),
-        }
+        found = describe_histograms(self._books)
         self._release()
         return {name: Histogram(*values) for name, values in found.items()}
 
@@ -315,12 +273,11 @@ cdef class PacketPath:
     def run(self):
         """Be the packet thread until `stop`."""
         with nogil:
-            prctl(PR_SET_TIMERSLACK, 1)
+            wait_exactly()
             self._turned_to = read_clock(CLOCK_MONOTONIC) // self._tick_ns
             while not load_relaxed(&self._stop):
                 self._turn()
-                while load_relaxed(&self._waiting) > 0:  # a mutex is not fair, and we would have it again at once
-                    sched_yield()
+                lock_let_others(&self._lock)
                 self._sleep()
 
     def stop(self):
@@ -341,33 +298,28 @@ cdef class PacketPath:
         self._epoll = self.event_fd = self._kick_fd = self._shared_fd = -1
 
     cdef void _acquire(self) noexcept:
-        add_relaxed(&self._waiting, 1)
         with nogil:
-            pthread_mutex_lock(&self._lock)
-        add_relaxed(&self._waiting, -1)
+            lock_take(&self._lock)
 
     cdef void _release(self) noexcept:
-        pthread_mutex_unlock(&self._lock)
+        lock_give(&self._lock)
 
     cdef void _turn(self) noexcept nogil:
         cdef uint64_t letters
-        pthread_mutex_lock(&self._lock)
-        letters = self._inbox_tail
+        lock_take(&self._lock)
+        letters = self._inbox.tail
         self._send_due()
         self._receive()
-        letters = self._inbox_tail - letters
-        pthread_mutex_unlock(&self._lock)
+        letters = self._inbox.tail - letters
+        lock_give(&self._lock)
         if letters:
             write(self.event_fd, &letters, sizeof(letters))
 
     cdef void _sleep(self) noexcept nogil:
-        cdef epoll_event event
-        cdef timespec until
         cdef uint64_t now = read_clock(CLOCK_MONOTONIC), next_tick = (self._turned_to + 1) * self._tick_ns
         cdef uint64_t ahead = 0, slots = self._slots
         if self._talkers >= QUIET_TALKERS:
-            until.tv_sec, until.tv_nsec = next_tick // SECOND, next_tick % SECOND
-            clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL)
+            wait_until(next_tick)
             return
         if self._talkers:
             while ahead < slots and not self._wheel[(self._turned_to + 1 + ahead) % slots]:
@@ -376,8 +328,7 @@ cdef class PacketPath:
         else:
             next_tick = now + QUIET_SLEEP
         if next_tick > now:
-            until.tv_sec, until.tv_nsec = (next_tick - now) // SECOND, (next_tick - now) % SECOND
-            epoll_pwait2(self._epoll, &event, 1, &until, NULL)
+            wait_readable(self._epoll, next_tick - now)
 
     cdef void _send_due(self) noexcept nogil:
         """Every slot whose time has come since the last turn, once a turn of the wheel; beyond a second we give up."""
@@ -440,18 +391,4 @@ cdef class PacketPath:
         if 128 <= x.data[0] <= 191:
             stream_take(&c.audio, self._books, x.data, x.size, x.received_at)
         else:
-            self._deliver(<uint32_t>place, x)
-
-    cdef void _deliver(self, uint32_t place, const arrival *x) noexcept nogil:
-        cdef letter *free_one
-        if self._inbox_tail - self._inbox_head >= INBOX_MAX:
-            self._inbox_full += 1
-            return
-        free_one = &self._inbox[self._inbox_tail % INBOX_MAX]
-        free_one.place, free_one.size = place, x.size
-        memcpy(free_one.data, x.data, x.size)
-        self._inbox_tail += 1
-
-
-cdef copy_histogram(const histogram *h):
-    return [h.counts[i] for i in range(BUCKETS)], h.highest
+            inbox_put(self._inbox, <uint32_t>place, x.data, x.size)

@@ -1,7 +1,8 @@
 """CPU time and memory of the server's processes and of ourselves, by process.
 
 Used by a load run and by `bench/`. The server's processes are found through relayd's control socket, or named by pid.
-CPU time comes from psutil, summed over threads; memory is PSS (shared pages shared out), which may be added up.
+CPU time comes from psutil, summed over threads; memory is PSS (shared pages shared out), which may be added up: heap,
+stacks and shared memory.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ ANSWER_SECONDS = 5.0
 
 
 class Usage(NamedTuple):
-    """CPU seconds since a process began, and its PSS in bytes."""
+    """CPU seconds since a process began, and its memory in bytes."""
 
     user: float
     system: float
@@ -86,11 +87,12 @@ def server_cpu(sample: Sample) -> float:
 
 
 def pss_of(pid: int) -> int:
-    """Proportional set size in bytes; OSError when the kernel does not let us look."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    """Proportional set size in bytes, without file pages; OSError when the kernel does not let us look.
+
+    Pages of programs and libraries are left out because their share depends on who else runs them just now.
+    """
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
 
 
 def find_server(runtime_directory: Path) -> list[int]:

@@ -70,7 +70,8 @@ class LoadRun:
         await fleet.hush()
 
     async def _redial(self, fleet: Fleet) -> None:
-        """Everybody is cut off and calls again in the same moment."""
+        """Everybody is cut off and calls again in the same moment. What was on its way has come: it is not lost."""
+        await fleet.hush()
         count = len(fleet.calls)
         before = fleet.tally.established, fleet.tally.answered, fleet.dialer.paced
         start = time.monotonic()
@@ -113,7 +114,7 @@ class LoadRun:
             point = {
                 "seconds": time.monotonic() - start,
                 "asked": fleet.tally.asked,
-                "established": len(fleet.calls) - fleet.tally.waiting,
+                "established": fleet.up,
                 "failed": sum(fleet.tally.failed.values()),
                 "packets": totals["received"] - received,
                 "missing": totals["sent"] - totals["received"],

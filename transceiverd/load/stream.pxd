@@ -54,3 +54,6 @@ cdef struct stream:
 cdef void histogram_record(histogram *h, int64_t value) noexcept nogil
 cdef int stream_next(stream *s, stream_books *books, uint8_t *packet, int payload_size, uint64_t now) noexcept nogil
 cdef void stream_take(stream *s, stream_books *books, uint8_t *packet, int size, uint64_t received_at) noexcept nogil
+cdef dict describe_stream(const stream *s)
+cdef dict describe_books(const stream_books *b)
+cdef dict describe_histograms(const stream_books *b)

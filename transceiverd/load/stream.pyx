@@ -147,3 +147,34 @@ cdef void _book_spacing(stream *s, stream_books *books, uint64_t sent_at, uint64
             s.gap_max = gap
     s.last_received = received_at
     s.last_echo_sent = sent_at
+
+
+cdef dict describe_stream(const stream *s):
+    """One call's counters; times in ns."""
+    return {
+        "sent": s.sent, "received": s.received, "duplicates": s.duplicates, "reordered": s.reordered,
+        "first_received": s.first_received, "last_received": s.last_received, "gap_max": s.gap_max,
+    }
+
+
+cdef dict describe_books(const stream_books *b):
+    """The counters of all calls."""
+    return {
+        "sent": b.sent, "received": b.received, "duplicates": b.duplicates, "reordered": b.reordered,
+        "foreign": b.foreign, "unauthentic": b.unauthentic, "reports": b.reports, "early": b.early,
+        "unprotectable": b.unprotectable, "skipped": b.skipped,
+    }
+
+
+cdef dict describe_histograms(const stream_books *b):
+    """Counts by bucket and the highest value of each, for `Histogram`."""
+    return {
+        "round_trip": _copy(&b.round_trip),
+        "spacing": _copy(&b.spacing),
+        "sent_spacing": _copy(&b.sent_spacing),
+        "spacing_change": _copy(&b.spacing_change),
+    }
+
+
+cdef tuple _copy(const histogram *h):
+    return [h.counts[i] for i in range(BUCKETS)], h.highest

@@ -26,11 +26,6 @@ class Tally:
         """Established calls that sent audio and never got any back."""
         self.phases = {phase: Histogram() for phase in PHASES}
 
-    @property
-    def waiting(self) -> int:
-        """Calls on their way."""
-        return self.asked - self.established - sum(self.failed.values())
-
     def book(self, phase: str, asked_at: int, at: int) -> None:
         """A call came so far."""
         self.phases[phase].record(at - asked_at)

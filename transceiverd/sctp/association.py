@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """One SCTP association with its data channels, sans-I/O: the way into this folder (README.md).
 
 Called by the call's session with what DTLS delivers, and drained after every call: `poll_datagram()` and `poll_event()`
@@ -32,7 +33,7 @@ from transceiverd.sctp.packet import parse_init, parse_packet, serialize_packet
 from transceiverd.sctp.reception import DELAYED, Reception
 from transceiverd.sctp.reset import StreamReset
 from transceiverd.sctp.rto import RetransmissionTimeout
-from transceiverd.sctp.states import TRANSITIONS, State
+from transceiverd.sctp.states import CARRIES_DATA_IN, CARRIES_DATA_OUT, TRANSITIONS, State
 from transceiverd.sctp.transmission import Transmission
 
 PACKETS_MAX = 16  # ready-made packets or control chunks that may wait; a peer that asks faster is not answered more
@@ -42,11 +43,11 @@ class Association:
     """Both ends of one association, from before the handshake to after the end."""
 
     __slots__ = (
-        "channels", "config", "control", "cookie_due", "cookie_echo", "cookie_key", "drops", "events", "features",
-        "has_local_init", "heartbeat_at", "heartbeat_nonce", "heartbeat_sent_at", "local_init", "local_port", "now",
-        "packets", "parity", "peer_streams", "peer_tag", "random_bytes", "reception", "refusals", "remote_init",
-        "remote_max_message_size", "remote_port", "reset", "rto", "state", "t1", "t1_count", "t2", "t2_count",
-        "transmission",
+        "carries_in", "carries_out", "channels", "config", "control", "cookie_due", "cookie_echo", "cookie_key",
+        "done", "drops", "events", "features", "has_local_init", "heartbeat_at", "heartbeat_nonce",
+        "heartbeat_sent_at", "local_init", "local_port", "now", "packets", "parity", "peer_streams", "peer_tag",
+        "random_bytes", "reception", "refusals", "remote_init", "remote_max_message_size", "remote_port", "reset",
+        "rto", "state", "t1", "t1_count", "t2", "t2_count", "transmission", "zero_checksum",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +77,7 @@ class Association:
         self.local_init: Init = new_init(config, random_bytes) if local_init is None else parse_init(local_init)
         self.remote_init: Init | None = None if remote_init is None else parse_init(remote_init)
         self.cookie_key = random_bytes(KEY_SIZE)
-        self.state = State.CLOSED
+        self.enter(State.CLOSED)
         self.events: list[Event] = []
         self.packets: list[bytes] = []  # whole, ready to leave
         self.control: list[bytes] = []  # chunks for the next packets
@@ -93,6 +94,7 @@ class Association:
         self.peer_tag = 0
         self.peer_streams = STREAMS
         self.features = NO_FEATURES
+        self.zero_checksum = False  # the peer takes packets without
         self.cookie_echo = b""
         self.cookie_due = False
         self.channels: dict[int, Channel] = {}
@@ -117,7 +119,7 @@ class Association:
     def receive_datagram(self, data: bytes, now: int) -> None:
         """One SCTP packet."""
         self._advance_clock(now)
-        if self.state is State.DONE:
+        if self.done:
             self.drops["sctp-closed"] += 1
             return
         try:
@@ -217,7 +219,7 @@ class Association:
         """The next packet to send, made now."""
         if self.packets:
             return self.packets.pop(0)
-        if self.state is State.DONE or self.reset is None:
+        if self.done or self.reset is None:
             return None
         if self.reset.waiting and self.reset.request is None:
             dispatch.request_resets(self, self.now)
@@ -285,7 +287,14 @@ class Association:
     def move(self, state: State) -> None:
         """The one place that changes the state."""
         assert state in TRANSITIONS[self.state], (self.state, state)
+        self.enter(state)
+
+    def enter(self, state: State) -> None:
+        """Set the state and what follows from it."""
         self.state = state
+        self.done = state is State.DONE
+        self.carries_in = state in CARRIES_DATA_IN
+        self.carries_out = state in CARRIES_DATA_OUT
 
     def prepare(self, peer_tsn: int, peer_window: int) -> None:
         """The peer's INIT or INIT ACK is known: both halves can be made."""
@@ -300,6 +309,7 @@ class Association:
             interleaved,
         )
         self.reset = StreamReset(self.local_init.initial_tsn, peer_tsn)
+        self.zero_checksum = self.features.zero_checksum
         self.transmission.agree(peer_window, interleaved, self.features.partial)
 
     def establish(self, now: int) -> None:
@@ -360,8 +370,10 @@ class Association:
         low = self.transmission.queue.low
         if low:
             self.transmission.queue.low = []
-            self.events.extend(BufferedAmountLow(stream_id) for stream_id in dict.fromkeys(low))
-        channels.tell_room(self)
+            for stream_id in dict.fromkeys(low):
+                self.events.append(BufferedAmountLow(stream_id))
+        if self.refusals:
+            channels.tell_room(self)
 
     def _advance_clock(self, now: int) -> None:
         """Time that goes back is ignored."""

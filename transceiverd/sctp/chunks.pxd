@@ -9,6 +9,10 @@ cdef class Data:
     cdef public unsigned int ppid
     cdef public unsigned int fragment    # I-DATA: number within the message
     cdef public int flags
+    cdef public bint begins              # FLAG_BEGIN, and so on
+    cdef public bint ends
+    cdef public bint unordered
+    cdef public bint immediate
     cdef public bint interleaved
     cdef public bytes payload
 

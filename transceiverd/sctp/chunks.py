@@ -63,10 +63,12 @@ class Data:
     """DATA or, when `interleaved`, I-DATA.
 
     `sequence` is the stream sequence number (16 bits) or the message identifier (32 bits). Of an I-DATA chunk the first
-    fragment carries `ppid` and every other one `fragment`, its number; both are 0 where not carried.
+    fragment carries `ppid` and every other one `fragment`, its number; both are 0 where not carried. What `flags` says
+    stands beside it bit by bit.
     """
 
-    __slots__ = ("flags", "fragment", "interleaved", "payload", "ppid", "sequence", "stream_id", "tsn")
+    __slots__ = ("begins", "ends", "flags", "fragment", "immediate", "interleaved", "payload", "ppid", "sequence",
+                 "stream_id", "tsn", "unordered")  # fmt: skip
 
     def __init__(
         self,
@@ -85,6 +87,10 @@ class Data:
         self.ppid = ppid
         self.payload = payload
         self.flags = flags
+        self.begins = bool(flags & 2)
+        self.ends = bool(flags & 1)
+        self.unordered = bool(flags & 4)
+        self.immediate = bool(flags & 8)
         self.fragment = fragment
         self.interleaved = interleaved
 

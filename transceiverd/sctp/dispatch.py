@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """What each chunk of a packet sets in motion (RFC 9260 5-9), and what T3 and the reset timer do.
 
 Functions on the association. A chunk that is refused does not spoil its packet: it is counted and the next one is
@@ -26,11 +27,13 @@ from transceiverd.sctp.chunks import (
 )
 from transceiverd.sctp.errors import INVALID_STREAM, STALE_COOKIE, UNRECOGNIZED_CHUNK, Refused
 from transceiverd.sctp.packet import Packet
-from transceiverd.sctp.states import CARRIES_DATA_IN, State
+from transceiverd.sctp.states import State
 
 if TYPE_CHECKING:
     from transceiverd.sctp.association import Association
 
+_ESTABLISHED = State.ESTABLISHED  # an enum's members are slow to look up
+REFLECTABLE = (Abort, Signal)  # chunks that may carry the T bit
 REPORT_BYTES_MAX = 128  # of an unknown chunk, given back in an ERROR
 
 
@@ -52,7 +55,7 @@ def take(association: "Association", packet: Packet, now: int) -> None:
         except (Refused, MalformedPacket) as refusal:
             association.drops[refusal.reason] += 1
             had_data = had_data or isinstance(chunk, Data)
-        if association.state is State.DONE or stops(chunk):
+        if association.done or stops(chunk):
             break
     settle(association, had_data, now)
 
@@ -61,7 +64,7 @@ def require_tag(association: "Association", tag: int, first: Chunk) -> None:
     """Verification tags (8.5, 8.5.1). A COOKIE ECHO's is judged with its cookie."""
     if isinstance(first, CookieEcho):
         return
-    reflected = isinstance(first, Abort | Signal) and first.reflected
+    reflected = isinstance(first, REFLECTABLE) and first.reflected
     if tag != (association.peer_tag if reflected else association.local_tag) or not tag:
         raise Refused("tag-wrong")
 
@@ -82,7 +85,7 @@ def take_chunk(association: "Association", chunk: Chunk, tag: int, now: int) -> 
         association.transmission.on_sack(chunk, now)
         return False
     if isinstance(chunk, ForwardTsn):
-        if association.state not in CARRIES_DATA_IN:
+        if not association.carries_in:
             raise Refused("forward-unexpected")
         association.reception_now().skip(chunk)
         return True
@@ -92,7 +95,7 @@ def take_chunk(association: "Association", chunk: Chunk, tag: int, now: int) -> 
 
 def on_data(association: "Association", chunk: Data) -> None:
     """DATA or I-DATA."""
-    if association.state not in CARRIES_DATA_IN:
+    if not association.carries_in:
         raise Refused("data-unexpected")
     try:
         association.reception_now().take(chunk)
@@ -192,7 +195,7 @@ def on_incoming_request(association: "Association", value: bytes) -> None:
 def settle(association: "Association", had_data: bool, now: int) -> None:
     """The packet is taken: acknowledge, deliver, and go on with what waited for its data."""
     reception, reset = association.reception, association.reset
-    if reception is None or reset is None or association.state is State.DONE:
+    if reception is None or reset is None or association.done:
         return
     reception.end_packet(had_data, now)
     messages = reception.reassembly.messages
@@ -204,7 +207,8 @@ def settle(association: "Association", had_data: bool, now: int) -> None:
     if deferred is not None and deferred.last_tsn <= reception.tracker.cumulative:
         association.send_control(reset.perform(deferred))
         channels.on_inbound_reset(association, deferred.streams)
-    teardown.advance(association, now)
+    if association.state is not _ESTABLISHED:
+        teardown.advance(association, now)
 
 
 def deliver(association: "Association", stream_id: int, ppid: int, data: bytes) -> None:

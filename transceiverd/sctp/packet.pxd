@@ -6,8 +6,15 @@ from transceiverd.sctp.checksum cimport packet_checksum
 from transceiverd.sctp.chunks cimport Data, Sack
 
 
+cdef class Packet:
+    cdef public unsigned int source_port
+    cdef public unsigned int destination_port
+    cdef public unsigned int tag
+    cdef public list chunks
+
+
 @cython.locals(size=Py_ssize_t, checksum=cython.uint)
-cpdef object parse_packet(bytes data, bint zero_checksum=*)
+cpdef Packet parse_packet(bytes data, bint zero_checksum=*)
 @cython.locals(size=Py_ssize_t, length=Py_ssize_t)
 cpdef list parse_chunks(bytes data, Py_ssize_t position)
 @cython.locals(kind=cython.int)

@@ -9,7 +9,6 @@ Left out: what a chunk means, and in which state it may come.
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
 
 from shm.errors import MalformedPacket
 from transceiverd.sctp.checksum import packet_checksum
@@ -51,13 +50,16 @@ REASONS = (
 )
 
 
-class Packet(NamedTuple):
+class Packet:
     """One SCTP packet."""
 
-    source_port: int
-    destination_port: int
-    tag: int
-    chunks: list[Chunk]
+    __slots__ = ("chunks", "destination_port", "source_port", "tag")
+
+    def __init__(self, source_port: int, destination_port: int, tag: int, chunks: list[Chunk]) -> None:
+        self.source_port = source_port
+        self.destination_port = destination_port
+        self.tag = tag
+        self.chunks = chunks
 
 
 def parse_packet(data: bytes, zero_checksum: bool = False) -> Packet:
@@ -66,7 +68,7 @@ def parse_packet(data: bytes, zero_checksum: bool = False) -> Packet:
     if size < HEADER_SIZE + 4:
         raise MalformedPacket("sctp-short")
     checksum = u32_little(data, 8)
-    if checksum != packet_checksum(data) and (checksum or not zero_checksum):
+    if (checksum or not zero_checksum) and checksum != packet_checksum(data):
         raise MalformedPacket("sctp-checksum")
     return Packet(u16(data, 0), u16(data, 2), u32(data, 4), parse_chunks(data, HEADER_SIZE))
 

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING
 from transceiverd.sctp.chunks import COOKIE_ECHO
 from transceiverd.sctp.packet import HEADER_SIZE, serialize_packet
 from transceiverd.sctp.reception import AT_ONCE, DELAYED
-from transceiverd.sctp.states import CARRIES_DATA_OUT, State
+from transceiverd.sctp.states import State
 
 if TYPE_CHECKING:
     from transceiverd.sctp.association import Association
 
+_COOKIE_ECHOED = State.COOKIE_ECHOED  # an enum's members are slow to look up
 SACK_SIZE = 16  # bytes of one without gaps or duplicates; one that has any does not wait
 
 
 def make_packet(association: "Association") -> bytes | None:
     """The next packet, or None when nothing may or needs to leave."""
-    parts = chunks_due(association) or chunks_due(association)  # giving up a message may make a FORWARD-TSN due
+    parts = chunks_due(association)
+    if not parts and association.transmission.forward_due:
+        parts = chunks_due(association)  # giving up a message has made it due
     if not parts:
         return None
     # A COOKIE ECHO always has its checksum (RFC 9653 5.2).
-    zero_checksum = association.features.zero_checksum and parts[0][0] != COOKIE_ECHO
+    zero_checksum = association.zero_checksum and parts[0][0] != COOKIE_ECHO
     ports = association.local_port, association.remote_port
     return serialize_packet(*ports, association.peer_tag, parts, zero_checksum)
 
@@ -32,13 +35,13 @@ def chunks_due(association: "Association") -> list[bytes]:
     """The chunks of one packet."""
     parts: list[bytes] = []
     room = association.config.mtu - HEADER_SIZE
-    may_send_data = association.state in CARRIES_DATA_OUT
+    may_send_data = association.carries_out
     if association.cookie_due:
         association.cookie_due = False
         may_send_data = True  # behind the cookie, 5.1 C
         parts.append(association.cookie_echo)
         room -= len(association.cookie_echo)
-    elif association.state is State.COOKIE_ECHOED:
+    elif association.state is _COOKIE_ECHOED:
         return parts
     control = association.control
     while control and len(control[0]) <= room:

@@ -7,7 +7,7 @@ runs of one message, or of all unordered DATA of a stream, lie under one key. A 
 common case, a whole message that is next in order, touches none of it.
 """
 
-from transceiverd.sctp.chunks import FLAG_BEGIN, FLAG_END, FLAG_UNORDERED, Data
+from transceiverd.sctp.chunks import FLAG_BEGIN, FLAG_END, Data
 from transceiverd.sctp.errors import ProtocolViolation
 from transceiverd.sctp.serial import unwrap16, unwrap32
 
@@ -24,8 +24,8 @@ class Run:
     def __init__(self, position: int, chunk: Data) -> None:
         self.first = position
         self.last = position
-        self.begins = bool(chunk.flags & FLAG_BEGIN)
-        self.ends = bool(chunk.flags & FLAG_END)
+        self.begins = chunk.begins
+        self.ends = chunk.ends
         self.ppid = chunk.ppid
         self.parts = [chunk.payload]
         self.size = len(chunk.payload)
@@ -38,6 +38,13 @@ class Run:
         run.parts = parts
         run.size = sum(len(part) for part in parts)
         return run
+
+    def extend(self, chunk: Data) -> None:
+        """Append the fragment that follows."""
+        self.last += 1
+        self.ends = chunk.ends
+        self.parts.append(chunk.payload)
+        self.size += len(chunk.payload)
 
     def join(self, other: "Run") -> None:
         """Append `other`, which follows without a hole."""
@@ -79,11 +86,11 @@ class Reassembly:
         stream = self.streams.get(chunk.stream_id)
         if stream is None:
             stream = self.streams[chunk.stream_id] = InboundStream()
-        unordered = bool(chunk.flags & FLAG_UNORDERED)
+        unordered = chunk.unordered
         sequence = self.sequence(stream, chunk, unordered)
         if not unordered and sequence < stream.next:
             return False
-        if chunk.flags & (FLAG_BEGIN | FLAG_END) == FLAG_BEGIN | FLAG_END:
+        if chunk.begins and chunk.ends:
             self.complete(stream, chunk.stream_id, sequence, unordered, chunk.ppid, chunk.payload)
             return True
         key = sequence << 1 | unordered
@@ -102,9 +109,17 @@ class Reassembly:
         """Put a fragment among the runs of its message."""
         if stream.runs is None:
             stream.runs = {}
-        runs = stream.runs.setdefault(key, [])
+        runs = stream.runs.get(key)
+        if runs is None:
+            runs = stream.runs[key] = []
+        self.held += len(chunk.payload) + FRAGMENT_COST
+        if runs and not chunk.begins:
+            run = runs[len(runs) - 1]
+            if run.last + 1 == position and not run.ends:  # nearly all: the next fragment of the last run
+                run.extend(chunk)
+                self.judge(stream, chunk, key, sequence, runs, len(runs) - 1)
+                return
         run = Run(position, chunk)
-        self.held += run.cost()
         index = len(runs)
         while index and runs[index - 1].first > position:
             index -= 1

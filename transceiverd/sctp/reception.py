@@ -6,7 +6,7 @@ Owned by the association. Implements RFC 9260 6.2 (delayed SACK, receive window)
 application did not fetch yet cost: an application that stops fetching stops the peer.
 """
 
-from transceiverd.sctp.chunks import FLAG_IMMEDIATE, Data, ForwardTsn
+from transceiverd.sctp.chunks import Data, ForwardTsn
 from transceiverd.sctp.errors import NO_USER_DATA, OUT_OF_RESOURCE, ProtocolViolation, Refused
 from transceiverd.sctp.reassembly import FRAGMENT_COST, Reassembly
 from transceiverd.sctp.serial import unwrap32
@@ -56,7 +56,7 @@ class Reception:
             raise ProtocolViolation("data-kind")
         if not chunk.payload:
             raise ProtocolViolation("data-empty", NO_USER_DATA)
-        if chunk.flags & FLAG_IMMEDIATE:
+        if chunk.immediate:
             self.sack_wanted = AT_ONCE
         tracker = self.tracker
         tsn = unwrap32(chunk.tsn, tracker.cumulative)

@@ -167,7 +167,7 @@ def load(data: bytes) -> SavedAssociation:
 
 def apply(saved: SavedAssociation, association: "Association", now: int) -> None:
     """Bring a fresh association into the saved state."""
-    association.state = State(saved.state)
+    association.enter(State(saved.state))
     association.cookie_key = saved.cookie_key
     association.cookie_echo = saved.cookie_echo
     association.peer_tag = saved.peer_tag
