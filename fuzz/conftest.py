@@ -4,14 +4,13 @@ RINGLINE_FUZZ_SECONDS, for each test, is set by fuzz/run.py. Hypothesis takes ne
 test again is all that more time needs.
 """
 
-import os
 import time
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-SECONDS = float(os.environ.get("RINGLINE_FUZZ_SECONDS", "0"))
+from fuzz.oracle import SECONDS
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,12 +3,15 @@
 Used by the targets. `verdict` lets every exception but MalformedPacket through: that is the invariant.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 
 from shm.errors import MalformedPacket
+
+SECONDS = float(os.environ.get("RINGLINE_FUZZ_SECONDS", "0"))  # for each test; see conftest.py
 
 Parse = Callable[[Any], Any]
 Error = TypeVar("Error", bound=Exception)

@@ -51,7 +51,9 @@ def stun_seeds() -> list[bytes]:
 def classify_seeds() -> list[bytes]:
     """A check for each key, one of a foreign machine, DTLS, RTP, RTCP."""
     other = mint(MACHINE_KEYS, 8, 0, SLOT, GENERATION, 1)
-    return [*stun_seeds(), check(other), b"\x16\xfe\xfd" + bytes(10), *rtp_seeds(), *rtcp_seeds()]
+    bare = stun.Message(stun.REQUEST, b"transaction!")
+    bare.username = b"x" * 30 + b":y"
+    return [*stun_seeds(), check(other), bare.serialize(), b"\x16\xfe\xfd" + bytes(10), *rtp_seeds(), *rtcp_seeds()]
 
 
 def rtp_seeds() -> list[bytes]:

@@ -5,13 +5,15 @@ Every input whole; short ones also cut at every byte. aiortc's parser is the ora
 
 import re
 
+import pytest
 from aiortc.sdp import SessionDescription
 from hypothesis import given
 
 from fuzz.oracle import attempt, examples
-from fuzz.strategies.sdp import edited, hostile, small
-from tests.sdp.offers import identity
+from fuzz.strategies.sdp import AWKWARD_VALUES, edited, hostile, small
+from tests.sdp.offers import audio_offer, identity
 from transceiverd.sdp.answer import build_answer
+from transceiverd.sdp.attributes import VALUED
 from transceiverd.sdp.errors import SdpError
 from transceiverd.sdp.limits import SdpLimits
 from transceiverd.sdp.negotiate import NegotiationConfig, negotiate
@@ -61,6 +63,16 @@ def answered(body: bytes) -> None:
 @given(body=hostile())
 def test_sdp_any_body(body: bytes) -> None:
     answered(body)
+
+
+@pytest.mark.parametrize("level", ["session", "section"])
+def test_sdp_every_attribute_with_every_value(level: str) -> None:
+    """One line more in an offer that is good: each name that is understood with each value of the strategies' list."""
+    for name in VALUED:
+        for value in AWKWARD_VALUES:
+            line = f"a={name}:{value}"
+            offer = audio_offer(line) if level == "section" else audio_offer().replace("m=audio", f"{line}\r\nm=audio")
+            answered(offer.encode("utf-8", "surrogatepass"))
 
 
 @examples(25)

@@ -6,10 +6,11 @@ The world and its books are in session_world.py; here is who does what in it.
 """
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fuzz.oracle import SECONDS
 from fuzz.session_world import World
 from fuzz.strategies.mutation import EDITS, _edited
 from shm.errors import MalformedPacket
@@ -23,6 +24,8 @@ from transceiverd.ice import stun
 from transceiverd.session import State
 
 SLOTS = 2
+# Making a failure short takes minutes: in `make fuzz` it gets them, `make test` says at once what it did.
+PHASES = tuple(Phase) if SECONDS else (Phase.explicit, Phase.reuse, Phase.generate)
 ROLES = {"active": Role.SERVER, "passive": Role.CLIENT}
 PLACES = [flow(SERVER, (f"198.51.100.{place}", 50000 + place)) for place in range(6)]
 WIRE_KEPT = 400  # datagrams that an enemy has seen
@@ -252,6 +255,6 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 SessionMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    phases=PHASES, max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestSessionMachine = SessionMachine.TestCase

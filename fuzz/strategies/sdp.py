@@ -7,16 +7,13 @@ from tests.sdp.offers import NAMES, sample
 from transceiverd.sdp.attributes import FLAGS, VALUED
 
 SAMPLES = [sample(name) for name in NAMES]
-VALUES = st.one_of(
-    st.sampled_from(
-        [
+AWKWARD_VALUES = [
             "", "0", "-1", "1" * 40, "abcd", "a" * 300, "sha-256 AB", "md5 " + "AB:" * 15 + "AB", "actpass", "holdconn",
             "111 opus/48000/2", "0 PCMU/8000", "999 x/1", "BUNDLE 0 1 2", "BUNDLE " + "0 " * 60, "LS 0 1",
-            "1 1 udp 1 printer.local 9 typ host", "65536", "5000", "AQAAHgAA", "not base64!", "\x00", "\u2028", "é",
-        ]
-    ),
-    st.text(max_size=20),
-)  # fmt: skip
+            "1 1 udp 1 printer.local 9 typ host", "65536", "5000", "AQAAHgAA", "not base64!",
+            "\x00", "x", "x/1", "0 x/-1", "/", " ", "\u2028", "é",
+        ]  # fmt: skip
+VALUES = st.one_of(st.sampled_from(AWKWARD_VALUES), st.text(max_size=20))
 NAMES_OF_ATTRIBUTES = st.sampled_from([*VALUED, *FLAGS, "sendrecv", "inactive", "extmap", "ssrc", "unknown"])
 ATTRIBUTES = st.builds(lambda name, value: f"a={name}:{value}" if value else f"a={name}", NAMES_OF_ATTRIBUTES, VALUES)
 MEDIA = st.builds(

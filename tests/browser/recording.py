@@ -6,30 +6,30 @@ Run by the SNAP test instead of `transceiverd.main`; forked processes inherit wh
 import os
 import sys
 
+from transceiverd.dtls.engine import ApplicationDataReceived, DtlsEngine, Event
 from transceiverd.main import main
-from transceiverd.sctp.association import Association
 
 
 def record(path: str) -> None:
-    """From now on."""
-    received, polled = Association.receive_datagram, Association.poll_datagram
+    """From now on: what DTLS carries is SCTP and nothing else (RFC 8261)."""
+    send, poll_event = DtlsEngine.send, DtlsEngine.poll_event
 
     def write(direction: str, packet: bytes) -> None:
         with open(path, "a") as file:
             file.write(f"{direction} {packet.hex()}\n")
 
-    def receive_datagram(self: Association, data: bytes, now: int) -> None:
-        write("in", data)
-        received(self, data, now)
+    def recording_send(self: DtlsEngine, data: bytes, now: int) -> None:
+        write("out", data)
+        send(self, data, now)
 
-    def poll_datagram(self: Association) -> bytes | None:
-        packet = polled(self)
-        if packet is not None:
-            write("out", packet)
-        return packet
+    def recording_poll_event(self: DtlsEngine) -> Event | None:
+        event = poll_event(self)
+        if isinstance(event, ApplicationDataReceived):
+            write("in", event.data)
+        return event
 
-    Association.receive_datagram = receive_datagram  # type: ignore[method-assign]
-    Association.poll_datagram = poll_datagram  # type: ignore[method-assign]
+    DtlsEngine.send = recording_send  # type: ignore[method-assign]
+    DtlsEngine.poll_event = recording_poll_event  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
