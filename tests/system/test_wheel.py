@@ -57,6 +57,7 @@ def test_wheel_holds_the_three_packages_compiled_and_runs_elsewhere(tmp_path: Pa
         done = subprocess.run([sys.executable, "-P", "-m", f"{daemon}.main", "--check-config"], cwd=tmp_path,
                               env=environment, capture_output=True, text=True, check=False)  # fmt: skip
         assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
-        where = subprocess.run([sys.executable, "-P", "-c", f"import {daemon}.main as m; print(m.__file__)"], cwd=tmp_path,
+        code = f"import {daemon}.main as main; print(main.__file__)"
+        where = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path,
                                env=environment, capture_output=True, text=True, check=True)  # fmt: skip
         assert where.stdout.startswith(str(installed))
