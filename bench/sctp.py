@@ -12,26 +12,37 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import resource
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from aiortc import RTCDataChannel, RTCSctpTransport
+from aiortc.rtcdatachannel import RTCDataChannelParameters
+
 from tests.link import Endpoint, Link
+from tests.sctp.aiortc_peer import Pipe
 from tests.sctp.peers import association
+from transceiverd.engine import Drops
 from transceiverd.sctp.association import Association
+from transceiverd.sctp.config import DataChannelConfig
 from transceiverd.sctp.events import MessageReceived
 
 MEGABYTE = 1_000_000
+ROLES = ("client", "server")
+CONFIG, DROPS = DataChannelConfig(), Drops()  # shared by all associations, as in a transceiver
 
 
 def joined() -> tuple[Association, Association]:
     """Two of ours after the handshake."""
-    left, right = association("client", 1), association("server", 2)
+    left, right = (association(role, config=CONFIG, drops=DROPS, random_bytes=os.urandom) for role in ROLES)
     left.start(time.monotonic_ns())
     right.start(time.monotonic_ns())
     for _ in range(6):
@@ -93,28 +104,50 @@ def ours_on_a_link(size: int, total: int, delay_ms: float, loss: float) -> tuple
     return time.process_time() - begun, (wire.now - started) / 1e9
 
 
-async def aiortc_transfer(size: int, total: int) -> float:
-    """CPU seconds that aiortc needs for the same."""
-    from aiortc import RTCDataChannel, RTCSctpTransport  # noqa: PLC0415
-    from aiortc.rtcdatachannel import RTCDataChannelParameters  # noqa: PLC0415
+class AiortcPair:
+    """Two of aiortc's transports on a pipe."""
 
-    from tests.sctp.aiortc_peer import Pipe  # noqa: PLC0415
+    def __init__(self) -> None:
+        self.pipes = [Pipe("client"), Pipe("server")]
+        self.ends = [RTCSctpTransport(pipe) for pipe in self.pipes]  # type: ignore[arg-type]
+        self.queues: list[asyncio.Queue[bytes]] = [asyncio.Queue(), asyncio.Queue()]
+        for place in (0, 1):
+            self.pipes[place].receive = self.queues[1 - place].put_nowait
+        self.tasks: list[asyncio.Task[None]] = []
 
-    pipes = [Pipe("client"), Pipe("server")]
-    ends = [RTCSctpTransport(pipe) for pipe in pipes]  # type: ignore[arg-type]
-    queues: list[asyncio.Queue[bytes]] = [asyncio.Queue(), asyncio.Queue()]
-    for place in (0, 1):
-        pipes[place].receive = queues[1 - place].put_nowait
-
-    async def deliver(place: int) -> None:
+    async def deliver(self, place: int) -> None:
         while True:
-            await pipes[place].receiver._handle_data(await queues[place].get())
+            await self.pipes[place].receiver._handle_data(await self.queues[place].get())
 
-    for end in ends:
+    async def stop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for end in self.ends:
+            await end.stop()
+
+
+async def aiortc_pair() -> AiortcPair:
+    """Started."""
+    pair = AiortcPair()
+    for end in pair.ends:
         await end.start(None, 5000)
         end._remote_max_message_size = 262_144
-    tasks = [asyncio.create_task(deliver(place)) for place in (0, 1)]
-    heard, done = 0, asyncio.Event()
+    pair.tasks = [asyncio.create_task(pair.deliver(place)) for place in (0, 1)]
+    return pair
+
+
+async def aiortc_channel(pair: AiortcPair) -> RTCDataChannel:
+    """A channel that is open."""
+    channel, opened = RTCDataChannel(pair.ends[0], RTCDataChannelParameters(label="bulk")), asyncio.Event()
+    channel.on("open", opened.set)
+    await opened.wait()
+    return channel
+
+
+async def aiortc_transfer(size: int, total: int) -> float:
+    """CPU seconds that aiortc needs for the same."""
+    pair, done, heard = await aiortc_pair(), asyncio.Event(), 0
 
     def on_message(message: bytes) -> None:
         nonlocal heard
@@ -122,32 +155,43 @@ async def aiortc_transfer(size: int, total: int) -> float:
         if heard >= total:
             done.set()
 
-    ends[1].on("datachannel", lambda channel: channel.on("message", on_message))
-    channel = RTCDataChannel(ends[0], RTCDataChannelParameters(label="bulk"))
-    opened = asyncio.Event()
-    channel.on("open", opened.set)
-    await opened.wait()
-    begun = time.process_time()
-    message = bytes(size)
+    pair.ends[1].on("datachannel", lambda channel: channel.on("message", on_message))
+    channel = await aiortc_channel(pair)
+    begun, message = time.process_time(), bytes(size)
     while not done.is_set():
         while channel.bufferedAmount < 262_144 and not done.is_set():
             channel.send(message)
             await asyncio.sleep(0)
         await asyncio.sleep(0)
     spent = time.process_time() - begun
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for end in ends:
-        await end.stop()
+    await pair.stop()
     return spent
 
 
-def memory(count: int = 2_000) -> dict[str, float]:
-    """Bytes of resident memory per idle association with one channel, after a message each way."""
+def build_pion(folder: str) -> str:
+    """The Go program of bench/sctp_pion."""
+    target = f"{folder}/sctp_pion"
+    subprocess.run(["go", "build", "-o", target, "."], cwd=Path(__file__).parent / "sctp_pion", check=True)
+    return target
+
+
+def pion(program: str, size: int, total: int) -> float:
+    """CPU seconds that Pion needs for the same."""
+    done = subprocess.run([program, "bench", str(size), str(total)], capture_output=True, check=True, timeout=120)
+    return float(done.stdout)
+
+
+def resident() -> int:
+    """Bytes of memory that this process touches."""
     gc.collect()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    kept: list[Any] = []
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def our_memory(count: int = 2_000) -> dict[str, float]:
+    """Bytes per idle association with one channel, after a message; and what `save` makes of it."""
+    joined()
+    before = resident()
+    kept: list[Association] = []
     for _ in range(count):
         left, right = joined()
         stream_id = left.open_channel("oai-events")
@@ -155,9 +199,26 @@ def memory(count: int = 2_000) -> dict[str, float]:
         for _ in range(3):
             exchange(left, right)
         kept += (left, right)
-    gc.collect()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"idle_bytes": (after - before) * 1024 / len(kept), "saved_bytes": len(kept[0].save())}
+    return {"ours_idle_bytes": (resident() - before) // len(kept), "ours_saved_bytes": len(kept[0].save())}
+
+
+async def aiortc_memory(count: int = 300) -> dict[str, float]:
+    """The same of aiortc."""
+    kept = [await aiortc_pair()]
+    before = resident()
+    for _ in range(count):
+        kept.append(await aiortc_pair())
+        await aiortc_channel(kept[-1])
+    found = {"aiortc_idle_bytes": (resident() - before) // (2 * count)}
+    for pair in kept:
+        await pair.stop()
+    return found
+
+
+def in_a_process_of_its_own(what: str) -> dict[str, float]:
+    """Memory is measured where nothing else was."""
+    done = subprocess.run([sys.executable, __file__, "--memory", what], capture_output=True, check=True)
+    return dict(json.loads(done.stdout))
 
 
 def rate(seconds: float, total: int) -> float:
@@ -165,32 +226,44 @@ def rate(seconds: float, total: int) -> float:
     return total / MEGABYTE / seconds
 
 
+def compare(size: int, total: int, rounds: int, program: str | None) -> dict[str, Any]:
+    """One line: medians and spreads of megabytes per CPU second, both ends together."""
+    part = min(total, size * 20_000)
+    found: dict[str, list[float]] = {"ours": [], "aiortc": [], "pion": []}
+    for _ in range(rounds):
+        found["ours"].append(rate(ours(size, part), part))
+        found["aiortc"].append(rate(asyncio.run(aiortc_transfer(size, part // 4)), part // 4))
+        if program is not None:
+            found["pion"].append(rate(pion(program, size, part), part))
+    line: dict[str, Any] = {"message_bytes": size}
+    for name, rates in found.items():
+        if rates:
+            line[f"{name}_mb_per_cpu_s"] = round(statistics.median(rates), 2)
+            line[f"{name}_spread"] = [round(min(rates), 2), round(max(rates), 2)]
+    line["ours_to_aiortc"] = round(statistics.median(found["ours"]) / statistics.median(found["aiortc"]), 2)
+    return line
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=8, help="to carry in each transfer of ours")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pion", action="store_true", help="build and measure Pion too")
+    parser.add_argument("--memory", choices=["ours", "aiortc"], help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.memory:
+        print(json.dumps(our_memory() if options.memory == "ours" else asyncio.run(aiortc_memory())))
+        return
     total = int(options.megabytes * MEGABYTE)
-    print(json.dumps(memory()))
-    for size in (100, 1_000, 16_384, 262_144):
-        part = min(total, size * 20_000)
-        found: dict[str, list[float]] = {"ours": [], "aiortc": []}
-        for _ in range(options.rounds):
-            found["ours"].append(rate(ours(size, part), part))
-            found["aiortc"].append(rate(asyncio.run(aiortc_transfer(size, part // 4)), part // 4))
-        line: dict[str, Any] = {"message_bytes": size}
-        for name, rates in found.items():
-            line[f"{name}_mb_per_cpu_s"] = round(statistics.median(rates), 2)
-            line[f"{name}_spread"] = [round(min(rates), 2), round(max(rates), 2)]
-        line["ratio"] = round(statistics.median(found["ours"]) / statistics.median(found["aiortc"]), 2)
-        print(json.dumps(line))
+    print(json.dumps(in_a_process_of_its_own("ours") | in_a_process_of_its_own("aiortc")))
+    with tempfile.TemporaryDirectory() as folder:
+        program = build_pion(folder) if options.pion else None
+        for size in (100, 1_000, 16_384, 262_144):
+            print(json.dumps(compare(size, total, options.rounds, program)), flush=True)
     spent, simulated = ours_on_a_link(16_384, total // 4, 25, 0.01)
-    print(
-        json.dumps(
-            {"link": "50 ms, 1 % loss", "mb_per_s": total / 4e6 / simulated, "cpu_s_per_mb": spent / total * 4e6}
-        )
-    )
+    link = {"link": "50 ms, 1 % loss", "mb_per_s": total / 4e6 / simulated, "cpu_s_per_mb": spent / total * 4e6}
+    print(json.dumps(link))
 
 
 if __name__ == "__main__":

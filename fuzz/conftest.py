@@ -15,9 +15,9 @@ from fuzz.oracle import SECONDS
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """Once, and again while there is time; only tests of hypothesis get anywhere new by it."""
+    """Once, and again while there is time; only tests of hypothesis, machines too, get anywhere new by it."""
     outcome = yield
-    if SECONDS and hasattr(pyfuncitem.obj, "hypothesis"):
+    if SECONDS and (hasattr(pyfuncitem.obj, "hypothesis") or hasattr(pyfuncitem.obj, "runs_again")):
         names = pyfuncitem._fixtureinfo.argnames
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:

@@ -59,7 +59,7 @@ def answered(body: bytes) -> None:
         assert [section.kind for section in answer.sections] == [section.kind for section in offer.sections]
 
 
-@examples(120)
+@examples(250)
 @given(body=hostile())
 def test_sdp_any_body(body: bytes) -> None:
     answered(body)

@@ -14,11 +14,11 @@ from relayd.child import Birth, run_worker
 from relayd.child_messages import Leave, ToWorker, decode_from_worker, encode
 from relayd.config import Relay
 from relayd.holding import Holding
-from relayd.stall import StallWatch
 from relayd.ufrag_keys import UfragKeys
 from shm.daemon.loop import EventLoop
 from shm.daemon.post import Post, end_all
 from shm.daemon.restarts import RestartBackoff
+from shm.daemon.stall import StallWatch
 
 # Looks at the heartbeats in one stuck_after_ms: few enough to cost nothing, enough to be right within an eighth of it.
 LOOKS_PER_STALL = 8

@@ -13,7 +13,8 @@ Who may send where is looked up for every datagram, since it is the one place th
 to pass (the look-up costs some 50 ns beside 9 us of sendmmsg):
 
     PUBLISH_AND_SEND    the publish itself: sent only if it took effect
-    SEND, control       the address is this call's, as owner or as contender: a contender must be able to shake hands
+    SEND, control       the address is this call's, as owner or as contender: a contender must be able to shake hands;
+                        while neither proved itself only the one of the later check, lest two handshakes mix
     SEND, media         the address is this call's as owner: a contender that authenticated something has published so
     SEND of a Binding error response of at most ERROR_SIZE_MAX bytes, control: anywhere. DESIGN 2.4 allows one, rate-
                         limited, to a check whose ufrag verified and whose integrity did not; so no flow can exist
@@ -46,6 +47,7 @@ from shm.atomics cimport fence_compiler, load_acquire_u64
 from shm.flows cimport (
     FLOW_TO_CONTENDER,
     FLOW_TO_OWNER,
+    flow_handshakers,
     flow_lookup,
     flow_outcome,
     flow_publish,
@@ -219,7 +221,7 @@ cdef int send(outbound *way, const request *asked, int claims, int outcome) noex
     cdef int refusal = check_sendable(way, asked, &socket)
     if refusal != QUEUED:
         return refusal
-    if not (owns_address(way, asked) & claims):
+    if not (claim_to_send(way, asked) & claims):
         if outcome != OUT_SENT_CONTROL or not is_binding_error(asked):
             return OUT_REFUSED_OWNER
     return gather(socket, asked, outcome)
@@ -249,13 +251,13 @@ cdef int check_sendable(outbound *way, const request *asked, transmitter **socke
     return QUEUED
 
 
-cdef int owns_address(outbound *way, const request *asked) noexcept nogil:
-    """FLOW_TO_OWNER or FLOW_TO_CONTENDER: what the record's call is to its address, 0 when nothing."""
+cdef int claim_to_send(outbound *way, const request *asked) noexcept nogil:
+    """FLOW_TO_OWNER or FLOW_TO_CONTENDER: by what the record's call may send to its address, 0 when it may not."""
     cdef flow_entry *entry = flow_lookup(way.flows, &asked.header.key)
     cdef int alive
     if entry == NULL:
         return 0
-    alive = flow_route(entry, asked.now, way.lanes.incarnations)
+    alive = flow_handshakers(entry, flow_route(entry, asked.now, way.lanes.incarnations))
     if alive & FLOW_TO_OWNER and is_claim_of(&entry.owner, asked):
         return FLOW_TO_OWNER
     if alive & FLOW_TO_CONTENDER and is_claim_of(&entry.contender, asked):

@@ -11,7 +11,7 @@ that the functions here keep, and that `recover` in flows.pyx relies on:
     Then the key and the contender are whole, and the successor finishes it.
  D. A change of owner or of contender gives `valid` a new flow generation before its words change, which is what a
     reader in another process checks (a seqlock whose sequence is the generation). Raising a state is one word and
-    does not.
+    does not, nor does a newer time of the owner's last check.
 
 Why a kill sees the stores in the order written: they are atomic (the compiler keeps those of one function in order
 where a release or a fence stands between them), and a killed thread has executed a prefix of its instructions.
@@ -133,6 +133,13 @@ cdef inline void raise_state(flow_owner *place, uint64_t state) noexcept nogil:
     cdef uint64_t tag = load_relaxed_u64(tag_word(place))
     if tag_state(tag) < state:
         store_release_u64(tag_word(place), tag_with_state(tag, state))
+
+
+cdef inline void refresh_since(flow_owner *place, uint64_t now) noexcept nogil:
+    """The owner's last check. One aligned word that nothing else depends on: killed before it or after it, the entry is
+    whole, and the record applied again stores a later time of the same check. Time that goes back is ignored."""
+    if load_relaxed_u64(&place.since_ns) < now:
+        store_relaxed_u64(&place.since_ns, now)
 
 
 cdef inline void set_contender(flow_table *table, flow_entry *entry, const claim *made) noexcept nogil:

@@ -72,6 +72,10 @@ cdef flow_entry *flow_lookup(flow_table *table, const flow_key *key) noexcept no
 # NULL means that every owner counts as alive (status, tests).
 cdef int flow_route(const flow_entry *entry, uint64_t now, const uint64_t *current_incarnations) noexcept nogil
 
+# Who of `recipients` (flow_route's answer) may send handshake datagrams to the address; a flow_recipient mask. Only one
+# of two calls while neither proved itself: the one with the later check. A client cannot tell their handshakes apart.
+cdef int flow_handshakers(const flow_entry *entry, int recipients) noexcept nogil
+
 cdef bint flow_owner_live(const flow_owner *owner, const uint64_t *current_incarnations) noexcept nogil
 
 # Applies a publish record of `transceiver` (the lane's, not what the record says). Applying twice is harmless.

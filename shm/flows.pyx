@@ -14,8 +14,8 @@ from libc.string cimport memcpy, memset
 from shm.atomics cimport load_relaxed_u64, store_relaxed_u64
 from shm.flow_buckets cimport bucket_of, find, free_place, siphash13_48
 from shm.flow_entry cimport (
-    claim, claim_live, claim_of, claim_of_record, drop_contender, expired, fill, hide, promote, raise_state, remove,
-    replace_owner, same_holder, set_contender, snapshot, state_of, tag_state,
+    claim, claim_live, claim_of, claim_of_record, drop_contender, expired, fill, hide, promote, raise_state,
+    refresh_since, remove, replace_owner, same_holder, set_contender, snapshot, state_of, tag_state,
 )
 from shm.layout cimport (
     RINGLINE_ADDRESS_CHECKED, RINGLINE_ADDRESS_PROVEN, RINGLINE_FLAG_CONTENDED, RINGLINE_FLOW_BUCKET,
@@ -87,6 +87,16 @@ cdef int flow_route(const flow_entry *entry, uint64_t now, const uint64_t *curre
     return recipients
 
 
+cdef int flow_handshakers(const flow_entry *entry, int recipients) noexcept nogil:
+    if recipients != (FLOW_TO_OWNER | FLOW_TO_CONTENDER) or state_of(&entry.owner) == RINGLINE_ADDRESS_PROVEN:
+        return recipients
+    # The contender's time is when it became one and is never refreshed: repeating a spoofed check wins nothing once the
+    # owner's own next check is here. A page loaded again is served at once: the old page checks no more.
+    if load_relaxed_u64(&entry.owner.since_ns) > load_relaxed_u64(&entry.contender.since_ns):
+        return FLOW_TO_OWNER
+    return FLOW_TO_CONTENDER
+
+
 # ---------------------------------------------------------------------------------------------- publish and withdraw
 
 cdef void settle(flow_table *table, flow_entry *entry, uint64_t now,
@@ -151,6 +161,8 @@ cdef flow_outcome publish_as_owner(flow_table *table, flow_entry *entry, const r
         drop_contender(entry)
         outcome = FLOW_CONTENDER_DROPPED
     if same_holder(&held, made):
+        if not news and tag_state(held.tag) == RINGLINE_ADDRESS_CHECKED:
+            refresh_since(&entry.owner, made.since_ns)
         raise_state(&entry.owner, published.address_state)
         return outcome
     # With the state that the record says, not the old one: applied again after a death it must come to the same.
@@ -352,6 +364,16 @@ cdef class FlowTable:
         unpack_key(key, &wanted)
         cdef flow_entry *entry = flow_lookup(&self.table, &wanted)
         cdef int mask = FLOW_TO_NOBODY if entry == NULL else flow_route(entry, now, self._current())
+        return bool(mask & FLOW_TO_OWNER), bool(mask & FLOW_TO_CONTENDER)
+
+    def handshakers(self, key, now):
+        """(the owner, the contender): who may send handshake datagrams to this address."""
+        cdef flow_key wanted
+        unpack_key(key, &wanted)
+        cdef flow_entry *entry = flow_lookup(&self.table, &wanted)
+        cdef int mask = FLOW_TO_NOBODY
+        if entry != NULL:
+            mask = flow_handshakers(entry, flow_route(entry, now, self._current()))
         return bool(mask & FLOW_TO_OWNER), bool(mask & FLOW_TO_CONTENDER)
 
     def items(self):

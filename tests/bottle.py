@@ -162,8 +162,8 @@ class Bottle:
             match event:
                 case SrtpProven(slot, generation, key):
                     self.calls.srtp_proven(slot, generation, key, self.now)
-                case Removed(slot, generation):
-                    self.calls.media_removed(slot, generation)
+                case Removed(slot, generation, bye, key):
+                    self.calls.media_removed(slot, generation, bye, key)
         self.lanes.flush()
         self.engine.turn(self.now)
         self._send()

@@ -49,6 +49,7 @@ class Server:
 
     workers: int = 1
     transceivers: int = 1
+    slots: int = 1024
     extra: str = ""
     python: tuple[str, ...] = ()
     """Instead of `-m transceiverd.main`: how to start transceiverd, for tests that instrument it."""
@@ -64,7 +65,7 @@ class Server:
         self.config.write_text(
             f'[ringline]\nruntime_directory = "{self.directory}"\n'
             f'[relay]\nport = {self.udp_port}\nworkers = {self.workers}\nbind4 = "127.0.0.1"\nbind6 = "::1"\n'
-            f'[transceiver]\ncount = {self.transceivers}\nadvertise = ["127.0.0.1"]\n'
+            f'[transceiver]\ncount = {self.transceivers}\nadvertise = ["127.0.0.1"]\nslots = {self.slots}\n'
             f"[signalling]\nport = {self.http_port}\n[operator]\nport = {self.operator_port}\n{self.extra}"
         )
 

@@ -42,3 +42,24 @@ def test_timers_move_later_without_growing() -> None:
     assert len(deadlines._heap) == 1
     assert list(deadlines.due(99_998)) == []
     assert list(deadlines.due(99_999)) == ["call"]
+
+
+def test_timers_key_that_is_set_again_at_once_waits_for_the_next_look() -> None:
+    deadlines = Deadlines()
+    deadlines.set("call", 5)
+    seen = 0
+    for key in deadlines.due(10):
+        deadlines.set(key, 5)  # as an engine with a bug would, whose deadline stays in the past
+        seen += 1
+    assert seen == 1
+
+
+def test_timers_equal_deadlines_do_not_pile_up() -> None:
+    deadlines = Deadlines()
+    for now in range(10_000):
+        for key in range(10):
+            deadlines.set(key, now + 100_000)
+            deadlines.set(key, now + 10)
+        for key in list(deadlines.due(now)):
+            deadlines.set(key, now + 10)
+    assert len(deadlines._heap) < 200

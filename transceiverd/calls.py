@@ -21,12 +21,14 @@ from shm.flowkey import key_client
 from shm.ring import Record
 from shm.session import SessionRecord, SessionSegment
 from transceiverd import callid
+from transceiverd.blob import encode_blob
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.dtls.context import DtlsContext
 from transceiverd.dtls.engine import DtlsEngine, Role
 from transceiverd.dtls.records import RECORD_OVERHEAD_MAX
 from transceiverd.echo_channels import EchoChannels
-from transceiverd.engine import Closed, Drops
+from transceiverd.engine import Closed, Datagram, Drops, drop_label
+from transceiverd.ice.addresses import PROVEN as ADDRESS_PROVEN
 from transceiverd.ice.agent import LiteAgent
 from transceiverd.ice.config import IceConfig
 from transceiverd.ice.consent import CLOSED_CONSENT
@@ -36,7 +38,7 @@ from transceiverd.record_sink import RecordSink
 from transceiverd.sctp.association import Association
 from transceiverd.sctp.config import DataChannelConfig
 from transceiverd.sctp.initiation import make_init
-from transceiverd.sdp.negotiation import Negotiation, encode_negotiation
+from transceiverd.sdp.negotiation import Negotiation
 from transceiverd.session import FlowPublished, FlowWithdrawn, MediaReady, Session, State
 from transceiverd.snapshot import describe
 from transceiverd.timers import Deadlines
@@ -51,11 +53,6 @@ SSRC_BITS = 32
 ENDED_KEPT = 512  # snapshots of ended calls, so that the page and the log can still say why
 CONSENT_LOST = CLOSED_CONSENT  # of the agent: nothing may be sent any more, not even BYE
 APPLICATION_NONE, APPLICATION_ECHO = 0, 1  # struct session.application
-
-
-def drop_label(prefix: str, reason: str) -> str:
-    """The counter of a drop of an engine whose reasons are words and speak of itself only."""
-    return f"{prefix}-{reason.replace(' ', '-')}"
 
 
 class TooManyCalls(RuntimeError):
@@ -154,12 +151,20 @@ class CallTable:
         slot = self._segment.allocate(now)
         if slot is None:
             raise TooManyCalls
-        record = self._segment.record(slot)
+        try:
+            return self._create(self._segment.record(slot), negotiation, now)
+        except BaseException:
+            if slot not in self._by_slot:
+                self._segment.free(slot, now)
+            raise
+
+    def _create(self, record: SessionRecord, negotiation: Negotiation, now: int) -> Created:
+        slot = record.slot
         ufrag = self._mint(slot, record.generation)
         password = secrets.token_urlsafe(ICE_PASSWORD_BYTES).replace("-", "+").replace("_", "/")
         call_id = callid.mint(self._machine, self._transceiver)
         self._fill(record, negotiation, call_id)
-        record.write_blob(_blob(negotiation, ufrag, password))
+        record.write_blob(encode_blob(negotiation, ufrag, password))
         sctp_init = self._sctp_init(negotiation)
         call = self._open(call_id, record, negotiation, ufrag, password, sctp_init, now)
         self._by_slot[slot] = self._by_id[call_id] = call
@@ -265,11 +270,23 @@ class CallTable:
                 call.session.prove(key, now)
                 self._settle(call, now)
 
-    def media_removed(self, slot: int, generation: int) -> None:
-        """Media has let go of the call: its slot can be given out again."""
+    def media_removed(self, slot: int, generation: int, bye: bytes = b"", key: bytes = b"") -> None:
+        """Media has let go of the call: its BYE goes out, its flows are withdrawn, its slot can be given out again.
+
+        The BYE goes through the control ring, before the withdrawals: between two rings there is no order (DESIGN 2.3).
+        """
         call = self._by_slot.get(slot)
         if call is not None and call.owner.generation == generation and call.closing:
+            if bye:
+                self._lanes.send(call.owner, Datagram(bye, key), call.worker, ADDRESS_PROVEN)
             self._free(call)
+
+    def media_refused(self, slot: int, generation: int, now: int) -> None:
+        """Media did not take the call up: a mistake of ours, and a call without audio is no call."""
+        call = self._by_slot.get(slot)
+        if call is not None and call.owner.generation == generation and not call.closing:
+            log.error("%s: media refused it", callid.short(call.call_id))
+            self.close(call, FAULT, now)
 
     def expire(self, now: int) -> None:
         """Do all that is due."""
@@ -295,8 +312,6 @@ class CallTable:
                 call.session.close_reason = FAULT
                 self._closed(call, FAULT, now)
                 self.deadlines.set(call.owner.slot, None)
-                for key, _ in call.session.flows():
-                    self._lanes.withdraw(call.owner, key)
 
     # ------------------------------------------------------------------ out
 
@@ -363,6 +378,8 @@ class CallTable:
             self._free(call)
 
     def _free(self, call: Call) -> None:
+        for address in call.session.agent.addresses:
+            self._lanes.withdraw(call.owner, address.key)
         del self._by_slot[call.owner.slot]
         self._segment.free(call.owner.slot, call.record.closing_ns)
 
@@ -374,18 +391,6 @@ class CallTable:
             "%s connected from [%s]:%d: check after %s ms, DTLS after %s ms, %s",
             callid.short(call.call_id), ip, port, times["check_accepted"], times["dtls_done"], call.session.version,
         )  # fmt: skip
-
-
-class CallBlob(msgspec.Struct, frozen=True, array_like=True):
-    """What a successor needs of a call beside its fixed-size record (DESIGN 2.13)."""
-
-    negotiation: bytes
-    ufrag: str
-    password: str
-
-
-def _blob(negotiation: Negotiation, ufrag: str, password: str) -> bytes:
-    return msgspec.msgpack.encode(CallBlob(encode_negotiation(negotiation), ufrag, password))
 
 
 def _current(owner: Owner, record: Record) -> bool:

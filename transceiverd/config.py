@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from transceiverd.candidates import advertised_addresses
+
 
 class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[transceiver]`: how many there are, what they may hold, what they advertise."""
@@ -44,6 +46,16 @@ class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     stop_seconds: Annotated[
         float, Meta(ge=0, le=60, description="How long a stop may take to say BYE and close_notify. Restart.")
     ] = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("handshake_ring_bytes", "media_ring_bytes", "control_ring_bytes"):
+            size = getattr(self, name)
+            if size & (size - 1):
+                raise ValueError(f"{name}: found {size}, allowed are powers of two")
+        try:
+            advertised_addresses(self.advertise)
+        except ValueError as error:
+            raise ValueError(f"advertise: {error}") from None
 
 
 class ApplicationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,11 +3,10 @@
 Lives in the transceiver process, on its control thread; `transceiverd/router.py` is the other end.
 """
 
+import logging
 import socket
 import time
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from transceiverd import links
 from transceiverd.calls import TooManyCalls
@@ -16,6 +15,8 @@ from transceiverd.snapshot import describe
 
 if TYPE_CHECKING:
     from transceiverd.transceiver import Transceiver
+
+log = logging.getLogger("calls")
 
 SESSIONS_A_PAGE = 64  # of about 1.5 kB each: a page stays well below a message's size
 
@@ -51,7 +52,9 @@ class Desk:
             self._link.send(message)
 
     def _gone(self) -> None:
+        """Signalling died, and a successor comes; or only the link broke, then the supervisor makes another."""
         self._link = None
+        self._transceiver.supervisor.send(links.NeedSignalling())
 
     def _on_message(self, message: links.AnyMessage, _descriptors: list[int]) -> None:
         match message:
@@ -73,8 +76,9 @@ class Desk:
             created = transceiver.calls.create(negotiation, time.monotonic_ns())
         except TooManyCalls:
             return links.CallRefused(message.request, "too_many_calls", "every slot is in use", retry_after=5)
-        except msgspec.DecodeError as error:
-            return links.CallRefused(message.request, "internal", str(error))
+        except Exception as error:
+            log.exception("a call could not be made")
+            return links.CallRefused(message.request, "internal", type(error).__name__, retry_after=1)
         fingerprint = transceiver.fingerprint
         self._finish()
         return links.CallCreated(

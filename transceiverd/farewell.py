@@ -1,52 +1,90 @@
-"""Tells the clients of a transceiver that died that their calls are over, from the session segment alone (DESIGN 2.13).
+"""Tells the clients of a transceiver that died that their calls are over, from the session segment (DESIGN 2.13).
 
-Called by a transceiver at its start, before it gives out a slot. The record layer of each established call is rebuilt
-from its record and says close_notify, so that a client redials at once instead of waiting out its consent time. The
-record numbers used are beyond all that the predecessor can have sent: it advanced them before it queued a packet.
+Run by a transceiver from its start, a few calls a turn, as fast as the ring to the relay takes them. The record layer
+of each established call is rebuilt from its record and says close_notify, so that a client redials at once instead of
+waiting out its consent time. The record numbers used are beyond all that the predecessor can have sent: it advanced
+them before it queued a packet. The goodbye leaves as *publish-and-send* under the new incarnation: the dead owner's
+flow is replaced at once. A slot is given out again only when its client was told, or when time is over.
 """
 
-from collections.abc import Iterator
+import logging
+from collections import deque
 
 from shm.session import SessionRecord, SessionSegment
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.dtls.engine import DtlsEngine
-from transceiverd.engine import Datagram
+from transceiverd.engine import SECOND, Datagram
 from transceiverd.ice.addresses import PROVEN
 from transceiverd.lanes import ControlLanes, Owner
 
+log = logging.getLogger("transceiver")
 
-def end_predecessors_calls(sessions: SessionSegment, lanes: ControlLanes, config: DtlsConfig, incarnation: int) -> int:
-    """Say goodbye for every call in the segment, then wipe it and free its slot; gives how many there were."""
-    used = sessions.used()
-    for slot in used:
-        record = sessions.record(slot)
-        owner = Owner(sessions.transceiver, slot, record.generation, record.origin, incarnation)
-        for datagram in _farewells(record, config):
-            lanes.publish(owner, datagram.destination, PROVEN)
-            lanes.send(owner, datagram, worker=-1, address_state=PROVEN)
-            lanes.withdraw(owner, datagram.destination)
-        sessions.free(slot)
-    lanes.flush()
-    return len(used)
+CALLS_A_TURN = 16  # each rebuilds a record layer, about 100 us
+PATIENCE_NS = 3 * SECOND  # a client SDK gives up after 5 s by itself; the slots are wanted
 
 
-def _farewells(record: SessionRecord, config: DtlsConfig) -> Iterator[Datagram]:
-    """close_notify to the address that media went to; nothing for a call that had no keys or no proven address."""
+class Farewells:
+    """What is left to say."""
+
+    def __init__(
+        self, sessions: SessionSegment, lanes: ControlLanes, config: DtlsConfig, incarnation: int, now: int
+    ) -> None:
+        self._sessions = sessions
+        self._lanes = lanes
+        self._config = config
+        self._incarnation = incarnation
+        self._until = now + PATIENCE_NS
+        self._slots = deque(sessions.used())
+        self._waiting: Datagram | None = None  # of the first slot: made once, since saying it uses its number up
+        self._total, self._told = len(self._slots), 0
+
+    def work(self, now: int) -> bool:
+        """Say some more; False when all is said, or time is over."""
+        if not self._slots:
+            return False
+        for _ in range(min(CALLS_A_TURN, len(self._slots))):
+            if not self._say(self._slots[0]) and now < self._until:
+                return True
+            self._sessions.free(self._slots.popleft(), now)
+            self._waiting = None
+        if not self._slots:
+            log.warning(
+                "%d calls ended with the transceiver before this one; %d clients were told", self._total, self._told
+            )
+        return bool(self._slots)
+
+    def _say(self, slot: int) -> bool:
+        """Whether this slot is done with."""
+        record = self._sessions.record(slot)
+        self._waiting = self._waiting or _farewell(record, self._config)
+        if self._waiting is None:
+            return True  # it had no keys or no proven address: there is nobody to tell
+        owner = Owner(self._sessions.transceiver, slot, record.generation, record.origin, self._incarnation)
+        if not self._lanes.send(owner, self._waiting, -1, PROVEN):
+            return False
+        self._lanes.withdraw(owner, self._waiting.destination)
+        self._told += 1
+        return True
+
+
+def _farewell(record: SessionRecord, config: DtlsConfig) -> Datagram | None:
+    """close_notify to the address that media went to."""
     target = _proven_address(record)
     if target is None:
-        return
+        return None
     try:
         engine = DtlsEngine.rebuild(record.dtls, config=config)
     except ValueError:
-        return  # died during the handshake: there is nobody who would believe us
+        return None  # died during the handshake: nobody would believe us
     engine.close(0)
-    while (data := engine.poll_datagram()) is not None:
-        yield Datagram(data, target)
+    data = engine.poll_datagram()
+    return None if data is None else Datagram(data, target, publish=True)
 
 
 def _proven_address(record: SessionRecord) -> bytes | None:
     """The nominated address first, as everywhere."""
     by_srtp = set(record.media.srtp_proven)
-    proven = [address for address in record.addresses.read() or () if address.dtls_proven or address.id in by_srtp]
+    found = record.addresses.read() or ()
+    proven = [address for address in found if address.dtls_proven or address.id in by_srtp]
     best = max(proven, key=lambda address: (address.nominated, address.checked_ns), default=None)
     return None if best is None else best.key

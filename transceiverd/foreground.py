@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import ipaddress
 import logging
+import os
 import secrets
 import shutil
 import signal
@@ -25,6 +26,7 @@ from types import FrameType
 import segno
 
 from shm.daemon.logs import set_up_logging
+from shm.daemon.process import die_with_parent
 from transceiverd.candidates import advertised_addresses
 from transceiverd.signalling.selfsigned import make_certificate
 
@@ -84,7 +86,7 @@ class Foreground:
 
     def run(self) -> int:
         """Start, say where, wait, stop; gives the exit status."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._interrupted)
         config = self._write_config()
         try:
@@ -138,9 +140,11 @@ class Foreground:
         ]
 
     def _start(self, name: str, config: Path) -> subprocess.Popen[bytes]:
-        """In a process group of its own, so that Ctrl-C reaches only us and the order of the end is ours."""
+        """In a process group of its own, so that Ctrl-C reaches only us and the order of the end is ours; and dying
+        with us, so that a closed terminal leaves nothing running."""
         command = [sys.executable, "-m", f"{name}.main", "--config", str(config)]
-        return subprocess.Popen(command, process_group=0)
+        us = os.getpid()
+        return subprocess.Popen(command, process_group=0, preexec_fn=lambda: die_with_parent(us))  # noqa: PLW1509 - no thread here
 
     def _await_ready(self) -> bool:
         """Whether /readyz says yes in time; a daemon that ends meanwhile has said why."""

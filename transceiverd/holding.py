@@ -68,6 +68,13 @@ class Holding:
             )
         return missing
 
+    def drop_lanes(self, workers: int) -> list[int]:
+        """Give up the lanes beyond so many relay workers; gives the workers they were for."""
+        beyond = [worker for worker in self.lanes if worker >= workers]
+        for worker in beyond:
+            self.lanes.pop(worker).close()
+        return beyond
+
     def lanes_of(self) -> Iterator[tuple[Lane, int]]:
         """Lanes with their workers."""
         return ((lane, worker) for worker, lane in self.lanes.items())

@@ -50,6 +50,12 @@ class WorkerEnd:
         self.unpublished = False
         self.full = 0
 
+    def forget_withdrawal(self, owner: Owner, key: bytes) -> None:
+        """The flow is wanted again before the ring had room for its withdrawal."""
+        kept = [(other, flow) for other, flow in self.withdrawals if flow != key or other.origin != owner.origin]
+        self.withdrawals.clear()
+        self.withdrawals.extend(kept)
+
 
 class ControlLanes:
     """All lanes of this transceiver."""
@@ -63,6 +69,10 @@ class ControlLanes:
         """Serve this lane from now on."""
         end = self._ends[worker] = WorkerEnd(lane, worker)
         end.worker_doorbell.ring()  # a predecessor may have died between publishing and ringing
+
+    def drop(self, worker: int) -> None:
+        """That worker is no more."""
+        self._ends.pop(worker, None)
 
     @property
     def workers(self) -> list[int]:
@@ -108,6 +118,8 @@ class ControlLanes:
         """
         flags = FLAG_CONTENDED if fresh else 0
         for end in self._ends.values():
+            if end.withdrawals:  # one that waits must not come after what is published now
+                end.forget_withdrawal(owner, key)
             if end.worker != but and not self._write(end, PUBLISH, owner, key, b"", address_state, flags):
                 end.behind.add(owner.slot)
 

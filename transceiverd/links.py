@@ -36,6 +36,12 @@ class UseLane(Message, frozen=True):
     worker: int
 
 
+class DropLane(Message, frozen=True):
+    """That relay worker is no more: the relay started again with fewer."""
+
+    worker: int
+
+
 class RelayAttached(Message, frozen=True):
     """The relay (again) holds our lanes: publish every flow again (DESIGN 2.7)."""
 
@@ -66,7 +72,15 @@ class Stop(Message, frozen=True):
     reason: str
 
 
+class NeedSignalling(Message, frozen=True):
+    """The other way: the link to signalling broke, a new one is wanted."""
+
+
 # --------------------------------------------------------------- supervisor -> signalling
+
+
+class Alive(Message, frozen=True):
+    """The other way: the signalling process's loop turns."""
 
 
 class UseTransceiver(Message, frozen=True):
@@ -99,7 +113,6 @@ class CreateCall(Message, frozen=True):
 
     request: int
     negotiation: bytes
-    session_config: bytes = b""
 
 
 class CallCreated(Message, frozen=True):
@@ -184,6 +197,9 @@ class Load(Message, frozen=True):
 
 AnyMessage = (
     UseLane
+    | DropLane
+    | NeedSignalling
+    | Alive
     | RelayAttached
     | RelayDetached
     | UseKeys
@@ -213,6 +229,12 @@ _decoder = msgspec.msgpack.Decoder(AnyMessage)
 def encode(message: Message) -> bytes:
     """The datagram of a message, without its descriptors."""
     return _encoder.encode(message)
+
+
+def decode(data: bytes) -> AnyMessage:
+    """The message of a datagram. Raises msgspec.DecodeError when it is none of this release."""
+    message: AnyMessage = _decoder.decode(data)
+    return message
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -250,7 +272,7 @@ def receive_now(end: socket.socket) -> tuple[AnyMessage, list[int]] | None:
         for descriptor in descriptors:
             os.close(descriptor)
         raise msgspec.DecodeError("a message was cut short")
-    return _decoder.decode(data), descriptors
+    return decode(data), descriptors
 
 
 class Link:
@@ -313,7 +335,7 @@ class Link:
                 received = receive_now(self._end)
             except BlockingIOError:
                 return
-            except (OSError, msgspec.DecodeError):
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
                 received = None
             if received is None:
                 self._lost()

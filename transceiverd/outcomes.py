@@ -4,8 +4,9 @@ Every label under which an engine of the control side drops something is here; w
 would show as `dropped-other`.
 """
 
-from transceiverd.calls import FAULT, STALE, drop_label
+from transceiverd.calls import FAULT, STALE
 from transceiverd.dtls.reasons import DROP_REASONS as DTLS_REASONS
+from transceiverd.engine import drop_label
 from transceiverd.ice.agent import DROP_REASONS as ICE_REASONS
 from transceiverd.session import DROP_REASONS as SESSION_REASONS
 

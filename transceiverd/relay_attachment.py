@@ -89,13 +89,18 @@ class RelayAttachment:
     def _obey(self, message: attach.AnyMessage) -> None:
         match message:
             case attach.Welcome():
-                self._offers = self._on_welcome(message)
+                try:
+                    self._offers = self._on_welcome(message)
+                except (OSError, ValueError) as error:
+                    self._lost(f"lanes cannot be made: {error}")
+                    return
                 self._send_next()
             case attach.Refused(reason, found, allowed):
                 self._lost(f"relayd refused: {reason}: found {found}, allowed {allowed}")
             case attach.Accepted() | attach.KeyConfirmed():
-                self._offers.pop(0)
-                self._advance()
+                if self._offers:  # a confirmation may come late, after another attach began
+                    self._offers.pop(0)
+                    self._advance()
             case attach.WorkerReplaced(worker):
                 self._on_worker_replaced(worker)
 

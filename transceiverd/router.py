@@ -31,6 +31,7 @@ from transceiverd.signalling.router import (
     LimitReached,
     Metric,
     Readiness,
+    RouterError,
     Sample,
     Unavailable,
 )
@@ -107,6 +108,7 @@ class TransceiverPeer:
                     future.set_result(message)
 
     def _lost(self) -> None:
+        log.warning("the link to transceiver %d broke", self.index)
         self.load = links.Load(0, 0, accepting=False)
         self._on_gone()
 
@@ -160,18 +162,30 @@ class LinkRouter:
     async def create(self, offer: Offer, negotiation: Negotiation, context: CallContext) -> Created:
         """Open a call on the least loaded transceiver."""
         del offer
+        tried: set[int] = set()
+        refusal: RouterError = Unavailable("not_ready", "; ".join((await self.ready()).reasons) or "no room")
+        while (peer := self._roomiest(tried)) is not None:
+            tried.add(peer.index)
+            # Until the next report this transceiver looks one call fuller, so that a burst spreads.
+            peer.load = msgspec.structs.replace(peer.load, slots_free=peer.load.slots_free - 1)
+            request = next(self._requests)
+            message = links.CreateCall(request, encode_negotiation(negotiation))
+            try:
+                created = await peer.ask(message, request, links.CallCreated, self._reply_seconds)
+            except RouterError as error:
+                refusal = error  # it may have filled up since its last report: perhaps another has room
+                continue
+            self._remember(created.call_id, context)
+            return Created(created.call_id, build_answer(negotiation, self._identity(created)))
+        raise refusal
+
+    def _roomiest(self, tried: set[int]) -> TransceiverPeer | None:
+        """The transceiver with most room that was not asked yet."""
         now = time.monotonic_ns()
-        usable = [peer for peer in self._peers.values() if peer.usable(now)]
-        if not self._relay.attached or not usable:
-            raise Unavailable("not_ready", "; ".join((await self.ready()).reasons) or "no transceiver has room")
-        peer = max(usable, key=lambda peer: (peer.load.slots_free, -peer.index))
-        request = next(self._requests)
-        message = links.CreateCall(request, encode_negotiation(negotiation), context.session)
-        created = await peer.ask(message, request, links.CallCreated, self._reply_seconds)
-        # Until the next report this transceiver looks one call fuller, so that a burst spreads.
-        peer.load = msgspec.structs.replace(peer.load, slots_free=peer.load.slots_free - 1)
-        self._remember(created.call_id, context)
-        return Created(created.call_id, build_answer(negotiation, self._identity(created)))
+        usable = [peer for peer in self._peers.values() if peer.usable(now) and peer.index not in tried]
+        if not self._relay.attached or not self._candidates:
+            return None
+        return max(usable, key=lambda peer: (peer.load.slots_free, -peer.index), default=None)
 
     async def hangup(self, call_id: str) -> bool:
         """End a call."""
@@ -210,6 +224,8 @@ class LinkRouter:
         now = time.monotonic_ns()
         if not self._relay.attached:
             reasons.append("relayd is not attached")
+        if self._relay.attached and not self._candidates:
+            reasons.append("this machine has no address to answer with: set [transceiver] advertise")
         if not any(peer.usable(now) for peer in self._peers.values()):
             reasons.append("no transceiver accepts calls" if self._peers else "no transceiver runs")
         return Readiness(not reasons, tuple(reasons))
@@ -259,7 +275,7 @@ class LinkRouter:
         )
 
     def _remember(self, call_id: str, context: CallContext) -> None:
-        self._contexts[call_id] = context
+        self._contexts[call_id] = context._replace(session=b"")  # up to 100 kB each, and nobody reads it yet
         if len(self._contexts) > OFFERS_KEPT:
             self._contexts.popitem(last=False)
 

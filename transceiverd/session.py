@@ -198,7 +198,7 @@ class Session:
         """Do all that is due."""
         self.agent.handle_timeout(now)
         self.dtls.handle_timeout(now)
-        if self.channels is not None:
+        if self.channels is not None and self.state is State.CONNECTED:
             self.channels.association.handle_timeout(now)
         due = self._dtls_deadline()
         if due is not None and now >= due:
@@ -219,9 +219,9 @@ class Session:
             self.agent.next_timeout(),
             self.dtls.next_timeout(),
             None if due is None else Timeout(due, "no-dtls"),
-            None if self._data_due is None else Timeout(self._data_due, "data"),
         ]
-        if self.channels is not None:
+        if self.channels is not None and self.state is State.CONNECTED:
+            candidates.append(None if self._data_due is None else Timeout(self._data_due, "data"))
             candidates.append(self.channels.association.next_timeout())
         return min((at for at in candidates if at is not None), default=None)
 
@@ -265,7 +265,7 @@ class Session:
                 self._events.append(FlowWithdrawn(key))
             case ConsentExpired() if self.state is not State.CLOSING:  # a late turn may end the call first
                 self._move(State.SILENT)
-                self._withdraw_all()
+                self._events.extend(FlowWithdrawn(address.key) for address in self.agent.addresses)
             case ConsentRegained():
                 self._move(State.CONNECTED if self.store.connected_ns else State.CHECKED)
                 self._events.extend(FlowPublished(key, state) for key, state in self.flows())
@@ -300,8 +300,9 @@ class Session:
 
     def _on_handshake(self, done: HandshakeCompleted, now: int) -> None:
         self.agent.handshake_completed()
-        self._move(State.CONNECTED)
         self.store.connected_ns = now
+        if self.state is not State.SILENT:  # without consent it stays so; a check brings it back
+            self._move(State.CONNECTED)
         self.phases.reach("dtls_done", now)
         self.version = f"{done.version} {done.cipher}"
         if self.channels is not None:
@@ -354,7 +355,8 @@ class Session:
         return self.store.checked_since_ns + self._dtls_timeout
 
     def _end(self, reason: str, now: int) -> None:
-        """Once: close_notify while the address still counts, then the flows, then the news."""
+        """Once: close_notify while the address still counts, then the news. The owner withdraws the flows when the last
+        packet of the call, media's BYE, is on its way."""
         if self.state is State.CLOSING:
             return
         self.close_reason = reason
@@ -363,13 +365,9 @@ class Session:
         self.dtls.close(now)
         while (data := self.dtls.poll_datagram()) is not None:
             self._send_dtls(data, now)
-        self._withdraw_all()
         self._move(State.CLOSING)
         self.agent.close(reason)
         self._events.append(Closed(reason))
-
-    def _withdraw_all(self) -> None:
-        self._events.extend(FlowWithdrawn(address.key) for address in self.agent.addresses)
 
     def _move(self, state: State) -> None:
         assert state in TRANSITIONS[self.state], (self.state, state)

@@ -24,6 +24,7 @@ from transceiverd.settings import Settings
 
 log = logging.getLogger("signalling")
 
+BEAT_SECONDS = 0.2  # several within the shortest stuck_after_ms
 THREADS = ("control", "media")  # whose counters come with a transceiver, in this order
 
 
@@ -63,7 +64,8 @@ class Signalling:
     async def run(self, control: socket.socket) -> None:
         """Serve until stopped. A port that is taken ends everything: it would be taken again after a restart."""
         self._done = asyncio.Event()
-        links.Link(control, self._obey, self._done.set)
+        supervisor = links.Link(control, self._obey, self._done.set)
+        self._beat(supervisor)
         try:
             await self._listeners.start()
         except OSError as error:
@@ -72,6 +74,11 @@ class Signalling:
             return
         await self._done.wait()
         await self._listeners.stop()
+
+    def _beat(self, supervisor: links.Link) -> None:
+        """The sign that this loop turns."""
+        supervisor.send(links.Alive())
+        asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat, supervisor)
 
     def _obey(self, message: links.AnyMessage, descriptors: list[int]) -> None:
         match message:

@@ -10,16 +10,19 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from relayd.ufrag_keys import UfragKeys
 from shm import attach
+from shm.counters import Counters
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.loop import EventLoop
 from shm.daemon.notify import notify
 from shm.daemon.post import Post, end_all
 from shm.daemon.process import raise_descriptor_limit
 from shm.daemon.restarts import RestartBackoff
+from shm.daemon.stall import StallWatch
 from transceiverd import links
 from transceiverd.holding import Holding
 from transceiverd.relay_attachment import Offer, RelayAttachment
@@ -60,6 +63,8 @@ class Supervisor:
         self._holdings = [Holding.make(index, settings.transceiver) for index in range(count)]
         self._transceivers = [self._make_transceiver(holding) for holding in self._holdings]
         self._signalling = self._make_signalling()
+        self._signalling_beats = 0
+        self._watches = self._make_watches()
         self._relay = RelayAttachment(
             self._loop,
             runtime_directory,
@@ -95,6 +100,7 @@ class Supervisor:
             RestartBackoff(RESTART_BURST, RESTART_WINDOW_NS),
             pair=links.socket_pair,
             on_started=self._signalling_started,
+            on_message=self._signalling_says,
         )
 
     def _make_transceiver(self, holding: Holding) -> Post[links.Message]:
@@ -108,6 +114,7 @@ class Supervisor:
             pair=links.socket_pair,
             before_start=holding.renew,
             on_started=lambda: self._transceiver_started(holding),
+            on_message=lambda data: self._transceiver_says(holding, data),
             on_ended=lambda: self._signalling.send(links.TransceiverGone(index)),
         )
 
@@ -158,16 +165,44 @@ class Supervisor:
     def _look(self) -> None:
         """Find processes whose loops stand still: the beat comes from the loop itself, whether it has work or not."""
         now = time.monotonic_ns()
-        stuck_ns = self._settings.transceiver.stuck_after_ms * 1_000_000
-        for holding, post in zip(self._holdings, self._transceivers, strict=True):
+        for post, watches in self._watches:
             if post.process is None:
                 continue
-            counters = (holding.control_counters, holding.media_counters)
-            last_turn_ns = min(thread.segment.heartbeat_ns for thread in counters)
-            still_ns = now - max(last_turn_ns, post.process.started_ns)
-            if still_ns > stuck_ns:
-                post.kill_stuck(f"made no turn for {still_ns // 1_000_000} ms")
-        self._loop.call_after(stuck_ns // LOOKS_PER_STALL, self._look)
+            stuck = [watch.observe(beat(), lambda: True, now) for watch, beat in watches]  # each has to look
+            if any(stuck):
+                post.kill_stuck(f"made no turn for {self._settings.transceiver.stuck_after_ms} ms")
+                self._watches = self._make_watches()  # its successor starts with a clean slate
+        self._loop.call_after(self._stuck_ns // LOOKS_PER_STALL, self._look)
+
+    @property
+    def _stuck_ns(self) -> int:
+        return self._settings.transceiver.stuck_after_ms * 1_000_000
+
+    def _make_watches(self) -> list[tuple[Post[links.Message], list[tuple[StallWatch, Callable[[], int]]]]]:
+        """Every loop there is: control and media of each transceiver, and signalling's."""
+
+        def watch(beat: Callable[[], int]) -> tuple[StallWatch, Callable[[], int]]:
+            return StallWatch(self._stuck_ns, self._stuck_ns // LOOKS_PER_STALL), beat
+
+        def beat_of(counters: Counters) -> Callable[[], int]:
+            return lambda: counters.segment.heartbeat
+
+        watches = [
+            (post, [watch(beat_of(holding.control_counters)), watch(beat_of(holding.media_counters))])
+            for holding, post in zip(self._holdings, self._transceivers, strict=True)
+        ]
+        return [*watches, (self._signalling, [watch(lambda: self._signalling_beats)])]
+
+    def _signalling_says(self, data: bytes) -> None:
+        """`Alive`, from its loop."""
+        if isinstance(links.decode(data), links.Alive):
+            self._signalling_beats += 1
+
+    def _transceiver_says(self, holding: Holding, data: bytes) -> None:
+        """Its link to signalling broke while both live: it gets a new one."""
+        if isinstance(links.decode(data), links.NeedSignalling):
+            log.warning("transceiver %d lost its link to signalling; joining them again", holding.index)
+            self._join(holding)
 
     # ------------------------------------------------------------------ the relay
 
@@ -178,6 +213,8 @@ class Supervisor:
         self._relay_state = links.RelayState(True, welcome.port, welcome.bind4, welcome.bind6)
         offers: list[Offer] = []
         for holding, post in zip(self._holdings, self._transceivers, strict=True):
+            for worker in holding.drop_lanes(welcome.workers):
+                post.send(links.DropLane(worker))
             for worker in holding.add_lanes(welcome.workers, self._settings.transceiver):
                 post.send(links.UseLane(worker), holding.lanes[worker].fds)
             offers += self._offers_of(holding, welcome.workers)

@@ -8,6 +8,8 @@ entry is put back where it belongs. No clock in here: the owner passes `now`.
 import heapq
 from collections.abc import Hashable, Iterator
 
+HEAP_SLACK = 64  # overtaken entries that are not worth a rebuild
+
 
 class Deadlines:
     """The next deadline of each of many keys, in nanoseconds.
@@ -45,16 +47,21 @@ class Deadlines:
         return None
 
     def due(self, now: int) -> Iterator[Hashable]:
-        """Take out and yield each key whose deadline is not after `now`."""
+        """Take out and yield each key whose deadline is not after `now`; one set again waits for the next call."""
+        keys = []
         while (at := self.next()) is not None and at <= now:
             _, _, key = heapq.heappop(self._heap)
             del self._queued[key], self._wanted[key]
-            yield key
+            keys.append(key)
+        yield from keys
 
     def _push(self, key: Hashable, at: int) -> None:
         self._order += 1
         self._queued[key] = at
         heapq.heappush(self._heap, (at, self._order, key))
+        if len(self._heap) > 2 * len(self._queued) + HEAP_SLACK:
+            self._heap = [(when, n, each) for when, n, each in self._heap if self._queued.get(each) == when]
+            heapq.heapify(self._heap)
 
     def _pop_stale(self, key: Hashable, at: int, wanted: int | None) -> None:
         heapq.heappop(self._heap)

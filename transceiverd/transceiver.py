@@ -33,7 +33,7 @@ from transceiverd.calls import CallTable
 from transceiverd.desk import Desk
 from transceiverd.dtls.context import DtlsContext
 from transceiverd.engine import MILLISECOND, SECOND
-from transceiverd.farewell import end_predecessors_calls
+from transceiverd.farewell import Farewells
 from transceiverd.holding import Holding
 from transceiverd.lanes import STUN, ControlLanes, Owner
 from transceiverd.media.channel import Channel
@@ -49,6 +49,7 @@ READ_BUDGET = 128  # records of each worker's ring
 STUN_BUDGET = 128  # checks
 DTLS_BUDGET = 64  # handshake datagrams: each may be a signature or a key exchange
 DTLS_PER_CALL = 64  # of one call: DTLS of established calls must not crowd out new handshakes (DESIGN 2.10)
+CATCH_UP_SECONDS = 0.005  # until a full ring is tried again
 CATCH_UP_BUDGET = 64  # calls published again to a worker whose ring was full
 QUEUE_MAX = 4096  # records of a kind that wait; the ring behind holds more, and drops are counted there
 # The heartbeat, and the time-out behind the doorbell: a record found then is a lost wake-up, counted (FACTS 3).
@@ -97,6 +98,9 @@ class Transceiver:
         self.counters = holding.control_counters
         self.lanes = ControlLanes(self._flows_of)
         self.sessions = SessionSegment.attach(holding.sessions.fd, machine=birth.machine)
+        self.farewells = Farewells(
+            self.sessions, self.lanes, birth.settings.dtls, holding.incarnation, time.monotonic_ns()
+        )
         channel = Channel()
         self.engine = self._make_engine(channel)
         self.media = MediaPort(self.sessions, channel, self.engine)
@@ -126,6 +130,7 @@ class Transceiver:
         self._done = asyncio.Event()
         self._turn_asked = False
         self._asleep = False
+        self._catch_up: asyncio.TimerHandle | None = None
         self._beats = 0
         self._names = frozenset(CONTROL_COUNTERS)
 
@@ -159,19 +164,11 @@ class Transceiver:
         self.loop.add_reader(self.media.event_fd, self._media_rung)
         for lane, worker in self.birth.holding.lanes_of():
             self._use_lane(lane, worker)
-        self._end_predecessors_calls()
         self._beat()
         self._turn()
         await self._done.wait()
         self.engine.stop()
         thread.join(timeout=1)
-
-    def _end_predecessors_calls(self) -> None:
-        ended = end_predecessors_calls(
-            self.sessions, self.lanes, self.birth.settings.dtls, self.birth.holding.incarnation
-        )
-        if ended:
-            log.warning("%d calls ended with the transceiver before this one; their clients were told", ended)
 
     # ------------------------------------------------------------------ waking
 
@@ -195,10 +192,10 @@ class Transceiver:
             match event:
                 case SrtpProven(slot, generation, key):
                     self.calls.srtp_proven(slot, generation, key, now)
-                case Removed(slot, generation):
-                    self.calls.media_removed(slot, generation)
-                case InstallRefused(slot, _):
-                    log.error("media refused slot %d", slot)
+                case Removed(slot, generation, bye, key):
+                    self.calls.media_removed(slot, generation, bye, key)
+                case InstallRefused(slot, generation):
+                    self.calls.media_refused(slot, generation, now)
                 case _:
                     pass  # installed, rebuilt; and BYE, which ends nothing (FACTS 1)
         self._finish(now)
@@ -216,7 +213,7 @@ class Transceiver:
         self._read()
         self._work(now)
         self.calls.expire(now)
-        behind = self.lanes.catch_up(CATCH_UP_BUDGET)
+        behind = self.lanes.catch_up(CATCH_UP_BUDGET) | self.farewells.work(now)
         self._finish(now)
         if self._stun or self._dtls:
             self._ask_turn()
@@ -226,12 +223,16 @@ class Transceiver:
         if not self._asleep:
             self.lanes.disarm()
             self._ask_turn()
-        elif behind:
-            self.loop.call_later(0.005, self._ask_turn)
+        elif behind and self._catch_up is None:
+            self._catch_up = self.loop.call_later(CATCH_UP_SECONDS, self._turn_to_catch_up)
 
     def finish(self) -> None:
         """After work from outside a turn."""
         self._finish(time.monotonic_ns())
+
+    def _turn_to_catch_up(self) -> None:
+        self._catch_up = None
+        self._ask_turn()
 
     def _finish(self, now: int) -> None:
         """The end of any piece of work: everything written becomes visible, the timer is right."""
@@ -250,13 +251,13 @@ class Transceiver:
     # ------------------------------------------------------------------ work
 
     def _read(self) -> None:
-        if len(self._stun) >= QUEUE_MAX or len(self._dtls) >= QUEUE_MAX:
+        if len(self._stun) >= QUEUE_MAX:
             return
         for record in self.lanes.read(READ_BUDGET):
             self._book("records", 1)
             if record.type == STUN:
                 self._stun.append(record)
-            elif self._dtls_waiting.get(record.slot, 0) >= DTLS_PER_CALL:
+            elif len(self._dtls) >= QUEUE_MAX or self._dtls_waiting.get(record.slot, 0) >= DTLS_PER_CALL:
                 self._book("dtls-over-budget", 1)
             else:
                 self._dtls_waiting[record.slot] = self._dtls_waiting.get(record.slot, 0) + 1
@@ -311,6 +312,8 @@ class Transceiver:
             case links.UseLane(worker):
                 lane = Lane.attach(descriptors)
                 self._use_lane(lane, worker)
+            case links.DropLane(worker):
+                self.lanes.drop(worker)
             case links.RelayAttached():
                 self.attached = True
                 self.lanes.mark_all_behind(self.calls.slots())

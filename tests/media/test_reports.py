@@ -5,8 +5,8 @@ import itertools
 import pytest
 from aiortc import rtp as aiortc_rtp
 
-from tests.media.world import CM_80, GCM_128, GCM_256, LOCAL_SSRC, MILLISECOND, RTCP, SECOND, Client, World
-from transceiverd.media.port import ByeReceived
+from tests.media.world import CM_80, GCM_128, GCM_256, LOCAL_SSRC, MILLISECOND, RTCP, SECOND, SILENT, Client, World, key
+from transceiverd.media.port import ByeReceived, Removed
 
 ALL = [CM_80, GCM_128, GCM_256]
 NTP_START = (1_800_000_000 + 2_208_988_800) << 32
@@ -20,6 +20,13 @@ def wait_for_report(world: World, client: Client, seconds: int = 8) -> list[aior
             assert len(reports) == 1
             return client.heard_rtcp(reports[0])
     raise AssertionError("no report")
+
+
+def remove(world: World, slot: int, *, bye: bool) -> Removed:
+    world.port.remove(slot, bye=bye)
+    world.turn()
+    (removed,) = [event for event in world.port.poll_events() if isinstance(event, Removed)]
+    return removed
 
 
 @pytest.mark.parametrize("profile", ALL)
@@ -150,16 +157,56 @@ def test_reports_a_call_that_sends_nothing_says_receiver_report() -> None:
 
 
 @pytest.mark.parametrize("profile", ALL)
-def test_reports_bye_on_removal_when_asked(profile: int) -> None:
+def test_reports_bye_comes_with_removed_when_asked(profile: int) -> None:
     world, client = World(), Client(profile)
     slot = world.call(client)
     world.echo(slot, client.packet())
-    world.port.remove(slot, bye=True)
-    world.turn()
-    report, _, bye = client.heard_rtcp(world.reports()[0])
+    index = world.sessions.record(slot).media.rtcp_index_next
+    removed = remove(world, slot, bye=True)
+    assert world.taken() == []  # none through the media ring: it would come after the withdrawal, or not
+    assert removed.key == key()
+    report, _, bye = client.heard_rtcp(removed.bye)
     assert report.sender_info.packet_count == 1
     assert bye.sources == [LOCAL_SSRC]
-    assert world.count("byes_sent") == 1
+    assert world.sessions.record(slot).media.rtcp_index_next == max(index, 1) + 1
+    assert (world.count("byes_sent"), world.count("reports_sent"), world.count("reports_dropped")) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("profile", ALL)
+def test_reports_bye_with_every_stream_is_whole(profile: int) -> None:
+    world, client = World(), Client(profile)
+    slot = world.call(client)
+    for ssrc in range(0x1000, 0x1008):
+        client.ssrc = ssrc
+        world.echo(slot, client.packet())
+    report, _, bye = client.heard_rtcp(remove(world, slot, bye=True).bye)
+    assert (len(report.reports), bye.sources) == (8, [LOCAL_SSRC])
+
+
+def test_reports_bye_goes_where_media_goes() -> None:
+    world, client = World(), Client(GCM_128)
+    slot = world.call(client)
+    world.sessions.record(slot).addresses.set(1, key(4001), 2, world.now)
+    world.echo(slot, client.packet(), port=4001)  # the nominated one is not proven
+    assert remove(world, slot, bye=True).key == key(4001)
+
+
+def test_reports_no_bye_unasked_without_a_proven_address_or_consent() -> None:
+    world = World()
+    client, stranger, silent = (Client(GCM_128, seed) for seed in range(3))
+    unasked = world.call(client)
+    world.echo(unasked, client.packet())
+    unproven = world.call(stranger)
+    lapsed = world.call(silent)
+    world.echo(lapsed, silent.packet())
+    world.sessions.record(lapsed).state = SILENT
+    generation = world.sessions.record(unasked).generation
+    assert remove(world, unasked, bye=False) == Removed(unasked, generation, b"", b"")
+    for slot in (unproven, lapsed):
+        removed = remove(world, slot, bye=True)
+        assert (removed.slot, removed.bye, removed.key) == (slot, b"", b"")
+    assert world.reports() == []
+    assert (world.count("byes_sent"), world.count("reports_dropped")) == (0, 2)
 
 
 def test_reports_to_nobody_are_counted() -> None:

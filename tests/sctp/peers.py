@@ -88,6 +88,7 @@ class Mortal:
         if self.random.random() < self.death:
             self.deaths += 1
             saved = self.engine.save()
+            assert len(saved) <= self.engine.save_cost()
             del self.out[self.random.randint(0, len(self.out)) :]
             source, drops = self.engine.random_bytes, self.engine.drops
             self.engine = Association.restore(saved, self.engine.config, now=now, random_bytes=source, drops=drops)

@@ -71,6 +71,7 @@ class Conversation:
             assert engine.reception_now().reassembly.held == 0
             assert engine.reception_now().unfetched == 0
             assert len(end.engine.save()) < 600
+            assert end.engine.save_cost() < 1_200
 
 
 def converse(seed: int, loss: float, death: float = 0.0, interleaving: bool = True) -> None:

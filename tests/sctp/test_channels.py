@@ -202,3 +202,33 @@ def test_channels_buffered_amount_low() -> None:
     left.send(stream_id, bytes(200_000), False, wire.now)
     assert wire.run(until=lambda: BufferedAmountLow(stream_id) in wire.left.events, seconds=5)
     assert 0 < left.buffered_amount(stream_id) <= 100_000
+
+
+def test_channels_close_towards_a_peer_without_reset() -> None:
+    """The queue still goes out; then the channel is simply gone on our side."""
+    left, right = association("client", 1), association("server", 2)
+    plain = right.local_init._replace(parameters=())
+    right.local_init, right.remote_init, right.has_local_init = plain, left.local_init, True
+    left.remote_init, left.has_local_init = plain, True
+    wire = Link(Endpoint(left), Endpoint(right))
+    left.start(wire.now)
+    right.start(wire.now)
+    stream_id = left.open_channel("c")
+    left.send(stream_id, bytes(100_000), False, wire.now)
+    wire.run(seconds=0.015)
+    left.close_channel(stream_id, wire.now)
+    assert wire.run(until=lambda: closed(wire.left) == [stream_id], seconds=5)
+    wire.run(seconds=5)
+    assert messages(wire.right) == [bytes(100_000)]
+    assert left.transmission.buffered == 0
+
+
+def test_channels_messages_behind_a_bad_open_are_not_adopted() -> None:
+    wire = established()
+    left = wire.left.engine
+    left.parity = 1
+    stream_id = left.open_channel("wrong side")
+    left.send(stream_id, b"hello", True, wire.now)
+    wire.run(seconds=2)
+    assert not messages(wire.right)
+    assert wire.right.engine.drops["channel-closing"] == 1

@@ -1,7 +1,9 @@
 """What every engine of ours must be: no I/O, budgeted, small; and the tracker against a plain model."""
 
 import ast
+import gc
 import random
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tests.twins import load_both
 from transceiverd.engine import SECOND, Drops
 from transceiverd.sctp.association import Association
 from transceiverd.sctp.config import DataChannelConfig
+from transceiverd.sctp.reasons import DROP_REASONS
 
 FORBIDDEN = {"socket", "asyncio", "time", "select", "selectors", "threading", "datetime", "uvloop", "subprocess", "os"}
 FILES = sorted(Path(transceiverd.sctp.__path__[0]).glob("*.py"))
@@ -36,6 +39,32 @@ def test_engine_imports_no_io(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_engine_files_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_engine_drop_reasons_are_all_listed() -> None:
+    found = set()
+    for path in FILES:
+        text = path.read_text()
+        found |= set(re.findall(r'(?:Refused|ProtocolViolation|MalformedPacket)\("([^"]+)"', text))
+        found |= set(re.findall(r'drops\["([^"]+)"\]', text))
+    assert found == set(DROP_REASONS)
+
+
+def test_engine_leaves_no_cycles() -> None:
+    """An ended call is freed at once: garbage collection with thousands of calls costs audio."""
+    wire = established()
+    stream_id = wire.left.engine.open_channel("c")
+    wire.left.engine.send(stream_id, bytes(5_000), False, wire.now)
+    wire.run(seconds=1)
+    engines = [wire.left.engine, wire.right.engine]
+    del wire
+    gc.collect()
+    gc.disable()
+    try:
+        engines.clear()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_engine_sends_no_more_than_a_burst_at_once() -> None:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.link import Endpoint, Link
-from tests.sctp.peers import association, established, messages, opened
+from tests.sctp.peers import Mortal, association, established, messages, opened
 from transceiverd.sctp.chunks import Data
 from transceiverd.sctp.config import DataChannelConfig
 from transceiverd.sctp.packet import parse_packet
@@ -34,6 +34,8 @@ def test_partial_reliability_mixed(seed: int, ordered: bool, interleaving: bool)
     """A limited channel beside a reliable one, under loss: no duplicate, order kept, the reliable one complete."""
     config = DataChannelConfig(interleaving=interleaving)
     wire = established(seed, config=config, loss=0.15, duplicates=0.05, delay_ms=(5, 30))
+    for end in (wire.left, wire.right):
+        end.engine = Mortal(end.engine, seed, death=0.02 * (seed % 3))
     left, rng = wire.left.engine, random.Random(seed)
     limited = left.open_channel("limited", ordered=ordered, max_retransmits=seed % 2)
     timed = left.open_channel("timed", ordered=ordered, max_lifetime_ms=100)

@@ -147,7 +147,7 @@ async def disturbed(server: Server, number: signal.Signals, word: str, calls: in
         rounds: list[Measured] = []
         while len(rounds) < ROUNDS_LEAST or (len(rounds) < ROUNDS_MOST and not any(one.is_clean for one in rounds)):
             rounds.append(await measured_round(fleet, disturb))
-        assert len(server.sessions()) == calls
+        await asyncio.to_thread(wait_for, lambda: len(server.sessions()) == calls, "only the idle calls are left")
         assert_clean(rounds, fleet)
     return f"\n{described('undisturbed', [undisturbed])}\n{described(word, rounds)}", acknowledged
 

@@ -5,6 +5,9 @@ Each command but COMMAND_LANES is answered by one event, and until that event co
 INSTALLED and REBUILT say that media uses the new ones (and, rebuilt, no longer the old), REMOVED that it uses none and
 will not touch the slot again (DESIGN 2.5), the refusals that it did not take them.
 
+A call's BYE is sealed here and travels with REMOVED: rings have no order among each other (DESIGN 2.3), and in a media
+ring it would find its flow withdrawn by control. Control sends it before the withdrawal, in the same ring.
+
 A rebuild replaces both libsrtp contexts by ones made from `struct session` alone, between two packets. It is refused
 when a stream was taken up since control looked (control then makes them anew), or when the SRTCP index has moved beyond
 what the new context was brought to.
@@ -13,7 +16,7 @@ from libc.stdint cimport uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from shm.layout cimport record
+from shm.layout cimport flow_key, record
 from shm.ring cimport ring_has_room, ring_next, ring_pending, ring_release
 from shm.session cimport session_generation
 
@@ -26,22 +29,22 @@ from transceiverd.media.channel cimport (
     EVENT_INSTALLED,
     EVENT_REBUILD_REFUSED,
     EVENT_REBUILT,
-    EVENT_REMOVED,
     command,
     send_event,
+    send_removed,
 )
 from transceiverd.media.early cimport early_discard
-from transceiverd.media.outcomes cimport COMMANDS_REFUSED, INSTALLED, REBUILT, REMOVED
+from transceiverd.media.outcomes cimport BYES_SENT, COMMANDS_REFUSED, INSTALLED, REBUILT, REMOVED, REPORTS_DROPPED
 from transceiverd.media.receive cimport receive_early
-from transceiverd.media.reports cimport report_schedule, report_send
+from transceiverd.media.reports cimport report_schedule, report_seal_bye
 from transceiverd.media.srtp cimport tag_size
 from transceiverd.media.state cimport LANES_MAX, STREAMS, call, count, session_of
 from transceiverd.media.timers cimport timer_clear
 
 cdef enum:
     COMMANDS_A_TURN = 64   # packets come first; a burst of set-ups is spread over turns
-    # Bytes: more than the events that one command can lead to at once (its answer; a BYE and four proven addresses
-    # among the early packets of an install).
+    # Bytes: more than the events that one command can lead to at once (its answer, with a BYE of ours of at most 268;
+    # a BYE and four proven addresses among the early packets of an install).
     EVENT_ROOM = 2048
 
 
@@ -120,13 +123,17 @@ cdef void _forget(media_thread *m, call *c) noexcept nogil:
 cdef void _remove(media_thread *m, uint32_t slot, uint16_t generation, bint bye) noexcept nogil:
     """Removing what was never installed is answered too: control need not know how far media had come."""
     cdef call *c = m.calls[slot] if slot < m.slots else NULL
+    cdef flow_key target  # a copy: the call's own goes with it
+    cdef uint32_t size = 0
     early_discard(m, slot)
-    if c == NULL or c.generation != generation:
-        return
-    if bye:
-        report_send(m, c, True)
-    _forget(m, c)
-    count(m, REMOVED, 1)
+    if c != NULL and c.generation == generation:
+        if bye:
+            size = report_seal_bye(m, c, &target)
+            count(m, REPORTS_DROPPED, 0 if size else 1)
+        _forget(m, c)
+        count(m, REMOVED, 1)
+    if send_removed(m, slot, generation, &target, m.report, size):
+        count(m, BYES_SENT, 1 if size else 0)
 
 
 cdef void _use_lanes(media_thread *m, uint32_t lanes) noexcept nogil:
@@ -145,7 +152,6 @@ cdef void _carry_out(media_thread *m, const record *x, const command *wanted) no
         _use_lanes(m, x.slot)
     elif x.type == COMMAND_REMOVE:
         _remove(m, x.slot, x.generation, wanted.bye)
-        _answer(m, x, True, EVENT_REMOVED, 0)
     elif x.type == COMMAND_INSTALL:
         done = _install(m, x.slot, x.generation, wanted)
         _answer(m, x, done, EVENT_INSTALLED, EVENT_INSTALL_REFUSED)

@@ -17,7 +17,7 @@ cdef enum:
     EVENT_SRTP_PROVEN = 48
     EVENT_BYE_RECEIVED = 49
     EVENT_INSTALLED = 50
-    EVENT_REMOVED = 51
+    EVENT_REMOVED = 51           # with a payload: the sealed BYE, and `key` is where it goes
     EVENT_REBUILT = 52
     EVENT_INSTALL_REFUSED = 53   # it does not fit; the contexts were not taken
     EVENT_REBUILD_REFUSED = 54   # likewise; the old ones stay in use
@@ -28,12 +28,16 @@ cdef struct command:
     void *outbound
     uint64_t rtcp_index          # highest SRTCP index that `outbound` has used
     uint16_t profile             # IANA number
-    uint8_t bye                  # remove: send BYE first
+    uint8_t bye                  # remove: seal a BYE and hand it over
     uint8_t stream_count
     uint32_t streams[8]          # rebuild: SSRCs for which `inbound` has a stream of its own
 
 # Media side. False: the ring is full. The caller publishes at the end of its turn.
 cdef bint send_event(media_thread *m, int kind, uint32_t slot, uint16_t generation, const flow_key *key) noexcept nogil
+# Likewise REMOVED, with `size` bytes of a sealed BYE for `key`; 0: without one.
+cdef bint send_removed(
+    media_thread *m, uint32_t slot, uint16_t generation, const flow_key *key, const uint8_t *bye, uint32_t size
+) noexcept nogil
 
 
 cdef class Channel:

@@ -52,19 +52,39 @@ INSTALL_REFUSED = EVENT_INSTALL_REFUSED
 REBUILD_REFUSED = EVENT_REBUILD_REFUSED
 
 
-cdef bint send_event(media_thread *m, int kind, uint32_t slot, uint16_t generation, const flow_key *key) noexcept nogil:
-    cdef record *x = ring_claim(&m.events, 0)
+cdef record *_claim_event(
+    media_thread *m, int kind, uint32_t slot, uint16_t generation, const flow_key *key, uint32_t size
+) noexcept nogil:
+    cdef record *x = ring_claim(&m.events, size)
     if x == NULL:
         count(m, EVENTS_FULL, 1)
-        return False
+        return NULL
     x.type = <uint8_t>kind
     x.slot = slot
     x.generation = generation
     if key != NULL:
         x.key = key[0]
+    return x
+
+
+cdef bint _commit_event(media_thread *m) noexcept nogil:
     ring_commit(&m.events)
     m.events_dirty = True
     return True
+
+
+cdef bint send_event(media_thread *m, int kind, uint32_t slot, uint16_t generation, const flow_key *key) noexcept nogil:
+    return _claim_event(m, kind, slot, generation, key, 0) != NULL and _commit_event(m)
+
+
+cdef bint send_removed(
+    media_thread *m, uint32_t slot, uint16_t generation, const flow_key *key, const uint8_t *bye, uint32_t size
+) noexcept nogil:
+    cdef record *x = _claim_event(m, EVENT_REMOVED, slot, generation, key if size else NULL, size)
+    if x == NULL:
+        return False
+    memcpy(record_payload(x), bye, size)
+    return _commit_event(m)
 
 
 cdef class Channel:
@@ -133,7 +153,7 @@ cdef class Channel:
         return True
 
     def poll(self, max=256):
-        """At most `max` events as (kind, slot, generation, key); arms the doorbell again when there are no more."""
+        """At most `max` events as (kind, slot, generation, key, payload); arms the doorbell again when there are no more."""
         cdef record *x
         events = []
         doorbell_disarm(&self.events_bell)
@@ -142,7 +162,8 @@ cdef class Channel:
             if x == NULL:
                 break
             key = PyBytes_FromStringAndSize(<char *>&x.key, sizeof(x.key))
-            events.append((x.type, x.slot, x.generation, key))
+            payload = PyBytes_FromStringAndSize(<char *>self.events.payload, self.events.payload_size)
+            events.append((x.type, x.slot, x.generation, key, payload))
         ring_release(&self.events)
         doorbell_clear(&self.events_bell)
         doorbell_arm(&self.events_bell)

@@ -125,7 +125,7 @@ cdef uint32_t _serve_reports(media_thread *m) noexcept nogil:
         c = timer_due(m, m.now)
         if c == NULL:
             break
-        report_send(m, c, False)
+        report_send(m, c)
         sent += 1
     return sent
 

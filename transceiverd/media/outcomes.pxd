@@ -29,9 +29,9 @@ cpdef enum counter_place:
     # ---- beside the outcomes
     EARLY_KEPT                    # put aside until the keys come ...
     EARLY_RELEASED                # ... and since then booked under an outcome
-    REPORTS_SENT                  # RTCP compounds put into a ring
+    REPORTS_SENT                  # RTCP compounds put into a ring to a worker; BYEs are apart
     REPORTS_DROPPED               # no proven address, ring full, or SRTCP index used up
-    BYES_SENT
+    BYES_SENT                     # handed to control with REMOVED, which sends them
     ADDRESSES_PROVEN              # events: an address was proven by SRTP or SRTCP
     EVENTS_FULL                   # the event ring was full: said again with the next packet
     REMAPPED                      # the echo was re-based onto another SSRC

@@ -55,10 +55,16 @@ class InstallRefused(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """Media will not touch the slot again: it may be freed."""
+    """Media will not touch the slot again: it may be freed.
+
+    `bye`: the call's last SRTCP compound, with BYE, for `key` (packed flow key). To be sent before that flow is
+    withdrawn and in the same ring; b"" if none was asked for, or nothing may be sent.
+    """
 
     slot: int
     generation: int
+    bye: bytes = b""
+    key: bytes = b""
 
 
 class Rebuilt(NamedTuple):
@@ -76,7 +82,6 @@ _PLAIN_EVENTS: dict[int, Callable[[int, int], MediaEvent]] = {
     ring.INSTALLED: Installed,
     ring.INSTALL_REFUSED: InstallRefused,
     ring.REBUILT: Rebuilt,
-    ring.REMOVED: Removed,
 }
 
 
@@ -132,9 +137,9 @@ class MediaPort:
         self._send(ring.INSTALL, slot, record.generation, inbound, outbound)
 
     def remove(self, slot: int, *, bye: bool = False) -> None:
-        """Stop media for the call, with RTCP BYE first if asked.
+        """Stop media for the call; if asked, `Removed` brings a sealed RTCP BYE for us to send.
 
-        `Removed` follows, also when it was never installed; the slot must not be freed before.
+        It follows, also when it was never installed; the slot must not be freed before.
         """
         if slot in self._removing:
             return
@@ -160,7 +165,7 @@ class MediaPort:
         self._send_waiting()
         return [event for event in events if event is not None]
 
-    def _event(self, kind: int, slot: int, generation: int, key: bytes) -> MediaEvent | None:
+    def _event(self, kind: int, slot: int, generation: int, key: bytes, payload: bytes) -> MediaEvent | None:
         if kind == ring.SRTP_PROVEN:
             return SrtpProven(slot, generation, key)
         if kind == ring.REBUILT:
@@ -174,6 +179,7 @@ class MediaPort:
             self._contexts.pop(slot, None)
             self._rebuilding.pop(slot, None)
             self._removing.discard(slot)
+            return Removed(slot, generation, payload, key if payload else b"")
         make = _PLAIN_EVENTS.get(kind)
         return make(slot, generation) if make else None
 

@@ -5,10 +5,11 @@ In: SR (for LSR), report blocks about our SSRC (loss, jitter, round trip, 6.4.1)
 else: only the association itself can end a call (FACTS 1). Nothing is ever echoed.
 
 Out: SR while we send, else RR, each with a report block for every client stream heard since the last report, and SDES
-with our CNAME; BYE behind it when a call is removed. RFC 3550 6.3 is simplified: a call has two members and RTCP takes
-a few bytes a second, so the interval is the fixed minimum of 5 s times a random factor of 0.5 to 1.5, without
-reconsideration and without scaling by members and bandwidth. The first SR follows the first packet within a second
-(echo.pyx), so that a client can relate our timestamps to time early.
+with our CNAME. When a call is removed the last one ends in BYE and goes to control, not to a worker (calls.pyx).
+RFC 3550 6.3 is simplified: a call has two members and RTCP takes a few bytes a second, so the interval is the fixed
+minimum of 5 s times a random factor of 0.5 to 1.5, without reconsideration and without scaling by members and
+bandwidth. The first SR follows the first packet within a second (echo.pyx), so that a client can relate our timestamps
+to time early.
 """
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.string cimport memcpy
@@ -27,7 +28,6 @@ from shm.session cimport session_state
 from transceiverd.media.addresses cimport send_target
 from transceiverd.media.channel cimport EVENT_BYE_RECEIVED, send_event
 from transceiverd.media.outcomes cimport (
-    BYES_SENT,
     DROPPED_RTCP_MALFORMED,
     REPORTS_DROPPED,
     REPORTS_SENT,
@@ -226,26 +226,37 @@ cdef bint _protect(call *c, uint8_t *packet, uint32_t size, uint64_t index) noex
     return read_u32(packet, whole - SRTCP_INDEX_SIZE - (c.tag if c.tag_last else 0)) & SRTCP_INDEX_LAST == index
 
 
-cdef bint _transmit(media_thread *m, call *c, bint bye) noexcept nogil:
-    """The SRTCP index is stored before libsrtp uses it and before the record is committed (DESIGN 2.13)."""
-    cdef lane_end *lane = &m.lanes[c.lane]
-    cdef const flow_key *target = send_target(c)
+cdef uint32_t _seal(media_thread *m, call *c, bint bye) noexcept nogil:
+    """A compound in `m.report`, sealed: bytes, 0 for none. The SRTCP index is stored before libsrtp uses it and before
+    anybody can have the packet (DESIGN 2.13).
+    """
     cdef uint64_t index = c.rtcp_index + 1
     cdef uint32_t size
+    if index > SRTCP_INDEX_LAST or index < c.session.media.rtcp_index_next:
+        return 0
+    size = _compose(m, c, bye)
+    c.session.media.rtcp_index_next = index + 1
+    c.rtcp_index = index
+    if not _protect(c, m.report, size, index):
+        return 0
+    return size + c.tag + SRTCP_INDEX_SIZE
+
+
+cdef bint _transmit(media_thread *m, call *c) noexcept nogil:
+    cdef lane_end *lane = &m.lanes[c.lane]
+    cdef const flow_key *target = send_target(c)
+    cdef uint32_t size
     cdef record *x
-    if target == NULL or index > SRTCP_INDEX_LAST or index < c.session.media.rtcp_index_next:
+    if target == NULL:
         return False
     x = ring_claim(&lane.outgoing, REPORT_SIZE_MAX)
     if x == NULL:
         c.session.media.dropped_full += 1
         return False
-    size = _compose(m, c, bye)
-    c.session.media.rtcp_index_next = index + 1
-    c.rtcp_index = index
-    if not _protect(c, m.report, size, index):
+    size = _seal(m, c, False)
+    if size == 0:
         ring_abort(&lane.outgoing)
         return False
-    size += c.tag + SRTCP_INDEX_SIZE
     fill_record(m, c, x, target, lane.worker_index)
     memcpy(record_payload(x), m.report, size)
     ring_shrink(&lane.outgoing, size)
@@ -259,11 +270,18 @@ cdef void report_schedule(media_thread *m, call *c) noexcept nogil:
     timer_set(m, c, c.session.media.report_due_ns)
 
 
-cdef void report_send(media_thread *m, call *c, bint bye) noexcept nogil:
-    if session_state(c.session) != RINGLINE_SESSION_SILENT and _transmit(m, c, bye):
+cdef void report_send(media_thread *m, call *c) noexcept nogil:
+    if session_state(c.session) != RINGLINE_SESSION_SILENT and _transmit(m, c):
         count(m, REPORTS_SENT, 1)
-        count(m, BYES_SENT, 1 if bye else 0)
     else:
         count(m, REPORTS_DROPPED, 1)
-    if not bye:
-        report_schedule(m, c)
+    report_schedule(m, c)
+
+
+cdef uint32_t report_seal_bye(media_thread *m, call *c, flow_key *target) noexcept nogil:
+    cdef const flow_key *proven = send_target(c)
+    cdef uint32_t size = 0
+    if proven != NULL and session_state(c.session) != RINGLINE_SESSION_SILENT:
+        target[0] = proven[0]
+        size = _seal(m, c, True)
+    return size

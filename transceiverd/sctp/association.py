@@ -13,7 +13,7 @@ on later. Peer input never raises: a counted drop, or an ABORT and `Closed`.
 from shm.errors import MalformedPacket
 from transceiverd.engine import MILLISECOND, Closed, Drops, Timeout
 from transceiverd.sctp import channels, dispatch, handshake, heartbeat, packing, saved, teardown
-from transceiverd.sctp.channels import Channel
+from transceiverd.sctp.channels import Channel, ChannelState
 from transceiverd.sctp.chunks import Init
 from transceiverd.sctp.config import DataChannelConfig
 from transceiverd.sctp.congestion import CongestionWindow
@@ -171,6 +171,11 @@ class Association:
         self._advance_clock(now)
         return channels.send(self, stream_id, data, is_text, self.now)
 
+    def is_open(self, stream_id: int) -> bool:
+        """Whether `send` on the channel may be tried, now or when there is room: it exists and is not closing."""
+        channel = self.channels.get(stream_id)
+        return channel is not None and channel.state is not ChannelState.CLOSING and self.state <= State.ESTABLISHED
+
     def buffered_amount(self, stream_id: int) -> int:
         """Bytes of a channel that were not sent even once; 0 for one that does not exist."""
         stream = self.transmission.queue.streams.get(stream_id)
@@ -241,6 +246,10 @@ class Association:
     def save(self) -> bytes:
         """The whole state, events not fetched included. To be kept before what was polled since is sent."""
         return saved.save(self)
+
+    def save_cost(self) -> int:
+        """At most as many bytes `save` would give now: an owner with little room need not make them to find out."""
+        return saved.cost(self)
 
     @classmethod
     def restore(

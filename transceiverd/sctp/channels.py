@@ -193,6 +193,8 @@ PAYLOADS = {
 def adopt(association: "Association", stream_id: int) -> Channel:
     """A message on a stream without a channel: one that the peer takes for agreed, if we allow that."""
     full = len(association.channels) >= association.config.channels_max
+    if association.reset is not None and association.reset.wants(stream_id):
+        raise Refused("channel-closing")  # what follows a bad OPEN
     if full or stream_id > STREAM_ID_MAX or not association.config.unannounced_channels:
         raise Refused("channel-unknown")
     channel = Channel(stream_id, dcep.Open("", ""), True, ChannelState.OPEN)
@@ -240,7 +242,7 @@ def refuse(association: "Association", stream_id: int) -> None:
     channel = association.channels.get(stream_id)
     if channel is not None:
         close(association, channel)
-    elif association.reset is not None and association.features.reset:
+    elif association.reset is not None:
         association.reset.want(stream_id)
 
 
@@ -260,12 +262,10 @@ def close(association: "Association", channel: Channel) -> None:
 
 
 def wish_reset(association: "Association", channel: Channel) -> None:
-    """Ask for the reset of our direction, or do without if the peer cannot (RFC 8831 6.7)."""
-    if association.reset is not None and association.features.reset:
-        association.reset.want(channel.stream_id)
-    else:
-        channel.inbound_reset = True
-        on_outbound_reset(association, (channel.stream_id,))
+    """Ask for the reset of our direction (RFC 8831 6.7); of a peer that cannot, nothing more is expected."""
+    assert association.reset is not None
+    association.reset.want(channel.stream_id)
+    channel.inbound_reset = channel.inbound_reset or not association.features.reset
 
 
 def on_inbound_reset(association: "Association", streams: tuple[int, ...]) -> None:

@@ -228,6 +228,10 @@ def request_resets(association: "Association", now: int) -> None:
     ready = [sid for sid in reset.waiting if sid not in streams or not streams[sid].queue]
     if not ready:
         return
+    if not association.features.reset:
+        reset.waiting = [stream_id for stream_id in reset.waiting if stream_id not in ready]
+        channels.on_outbound_reset(association, tuple(ready))
+        return
     chunk = reset.begin(ready, association.transmission.outstanding.next_tsn - 1, now + association.rto.value)
     association.control.append(chunk)
 

@@ -78,9 +78,12 @@ class StreamReset:
 
     def want(self, stream_id: int) -> None:
         """The stream shall be reset when a request can be made."""
-        under_way = self.request is not None and stream_id in self.request.streams
-        if stream_id not in self.waiting and not under_way:
+        if not self.wants(stream_id):
             self.waiting.append(stream_id)
+
+    def wants(self, stream_id: int) -> bool:
+        """Whether a reset of the stream is wanted or under way."""
+        return stream_id in self.waiting or (self.request is not None and stream_id in self.request.streams)
 
     def begin(self, streams: list[int], last_tsn: int, deadline: int) -> bytes:
         """Make the request for `streams`, which have sent everything; the RE-CONFIG chunk to send."""

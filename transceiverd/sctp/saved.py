@@ -154,6 +154,22 @@ def save(association: "Association") -> bytes:
     )
 
 
+BASE_COST = 512  # bytes: everything but channels and messages, with every number at its longest
+CHANNEL_COST = 64  # bytes: a channel, its stream both ways, and an event about it
+
+
+def cost(association: "Association") -> int:
+    """A bound of what `save` gives, without making it."""
+    found = BASE_COST + association.transmission.buffered + 32 * association.transmission.outstanding.count()
+    reception = association.reception
+    if reception is not None:
+        streams = len(reception.reassembly.streams) + len(association.events)
+        found += (
+            reception.reassembly.held + reception.unfetched + CHANNEL_COST * streams + 10 * len(reception.tracker.gaps)
+        )
+    return found + sum(CHANNEL_COST + 4 * channel.text_size() for channel in association.channels.values())
+
+
 def load(data: bytes) -> SavedAssociation:
     """Read what `save` wrote; ValueError if it is not that."""
     try:

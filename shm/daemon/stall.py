@@ -1,7 +1,7 @@
-"""Which worker is stuck: it has work and its loop does not turn (DESIGN 2.8).
+"""Which process is stuck: it has work and its loop does not turn (DESIGN 2.8).
 
-Used by children.py, one StallWatch a worker, once a tick. A worker that sleeps with nothing to do is not stuck, and
-neither is one whose heartbeat we failed to look at because this process itself was held up.
+Used by both supervisors, one StallWatch a process, once a tick. A worker that sleeps with nothing to do is not stuck,
+and neither is one whose heartbeat we failed to look at because this process itself was held up.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from relayd.stall import StallWatch
+from shm.daemon.stall import StallWatch
 
 MILLISECOND = 1_000_000
 
