@@ -153,7 +153,7 @@ cdef class Channel:
         return True
 
     def poll(self, max=256):
-        """At most `max` events as (kind, slot, generation, key, payload); arms the doorbell again when there are no more."""
+        """At most `max` events: (kind, slot, generation, key, payload); arms the doorbell when there are no more."""
         cdef record *x
         events = []
         doorbell_disarm(&self.events_bell)
