@@ -221,7 +221,7 @@ cdef int send(outbound *way, const request *asked, int claims, int outcome) noex
     cdef int refusal = check_sendable(way, asked, &socket)
     if refusal != QUEUED:
         return refusal
-    if not (claim_to_send(way, asked) & claims):
+    if not (claim_to_send(way, asked, claims) & claims):
         if outcome != OUT_SENT_CONTROL or not is_binding_error(asked):
             return OUT_REFUSED_OWNER
     return gather(socket, asked, outcome)
@@ -251,13 +251,15 @@ cdef int check_sendable(outbound *way, const request *asked, transmitter **socke
     return QUEUED
 
 
-cdef int claim_to_send(outbound *way, const request *asked) noexcept nogil:
+cdef int claim_to_send(outbound *way, const request *asked, int claims) noexcept nogil:
     """FLOW_TO_OWNER or FLOW_TO_CONTENDER: by what the record's call may send to its address, 0 when it may not."""
     cdef flow_entry *entry = flow_lookup(way.flows, &asked.header.key)
     cdef int alive
     if entry == NULL:
         return 0
-    alive = flow_handshakers(entry, flow_route(entry, asked.now, way.lanes.incarnations))
+    alive = flow_route(entry, asked.now, way.lanes.incarnations)
+    if claims & FLOW_TO_CONTENDER:  # a control ring's: what it sends may be a handshake's
+        alive = flow_handshakers(entry, alive)
     if alive & FLOW_TO_OWNER and is_claim_of(&entry.owner, asked):
         return FLOW_TO_OWNER
     if alive & FLOW_TO_CONTENDER and is_claim_of(&entry.contender, asked):

@@ -72,10 +72,6 @@ cdef flow_entry *flow_lookup(flow_table *table, const flow_key *key) noexcept no
 # NULL means that every owner counts as alive (status, tests).
 cdef int flow_route(const flow_entry *entry, uint64_t now, const uint64_t *current_incarnations) noexcept nogil
 
-# Who of `recipients` (flow_route's answer) may send handshake datagrams to the address; a flow_recipient mask. Only one
-# of two calls while neither proved itself: the one with the later check. A client cannot tell their handshakes apart.
-cdef int flow_handshakers(const flow_entry *entry, int recipients) noexcept nogil
-
 cdef bint flow_owner_live(const flow_owner *owner, const uint64_t *current_incarnations) noexcept nogil
 
 # Applies a publish record of `transceiver` (the lane's, not what the record says). Applying twice is harmless.
@@ -93,6 +89,18 @@ cdef inline bint flow_took_effect(flow_outcome outcome) noexcept nogil:
 cdef inline uint32_t flow_index(const flow_table *table, const flow_entry *entry) noexcept nogil:
     """What goes into record.flow_index; flow_generation is the low half of entry.valid."""
     return <uint32_t>(entry - table.entries)
+
+cdef inline int flow_handshakers(const flow_entry *entry, int recipients) noexcept nogil:
+    """Who of `recipients` (flow_route's answer) may send handshake datagrams to the address; for its writer. While the
+    owner is not proven, only the one whose check is the later: a client cannot tell two handshakes apart.
+
+    The contender's time is when it became one and is never refreshed, so repeating a spoofed check wins nothing once
+    the owner's next check is here. A page loaded again is served at once, because the old page checks no more.
+    """
+    if recipients != (FLOW_TO_OWNER | FLOW_TO_CONTENDER) or entry.owner.state == RINGLINE_ADDRESS_PROVEN:
+        return recipients
+    return FLOW_TO_OWNER if entry.owner.since_ns > entry.contender.since_ns else FLOW_TO_CONTENDER
+
 
 cdef inline bint flow_contended(const flow_entry *entry) noexcept nogil:
     return entry.contender.state != 0

@@ -87,16 +87,6 @@ cdef int flow_route(const flow_entry *entry, uint64_t now, const uint64_t *curre
     return recipients
 
 
-cdef int flow_handshakers(const flow_entry *entry, int recipients) noexcept nogil:
-    if recipients != (FLOW_TO_OWNER | FLOW_TO_CONTENDER) or state_of(&entry.owner) == RINGLINE_ADDRESS_PROVEN:
-        return recipients
-    # The contender's time is when it became one and is never refreshed: repeating a spoofed check wins nothing once the
-    # owner's own next check is here. A page loaded again is served at once: the old page checks no more.
-    if load_relaxed_u64(&entry.owner.since_ns) > load_relaxed_u64(&entry.contender.since_ns):
-        return FLOW_TO_OWNER
-    return FLOW_TO_CONTENDER
-
-
 # ---------------------------------------------------------------------------------------------- publish and withdraw
 
 cdef void settle(flow_table *table, flow_entry *entry, uint64_t now,
@@ -371,9 +361,8 @@ cdef class FlowTable:
         cdef flow_key wanted
         unpack_key(key, &wanted)
         cdef flow_entry *entry = flow_lookup(&self.table, &wanted)
-        cdef int mask = FLOW_TO_NOBODY
-        if entry != NULL:
-            mask = flow_handshakers(entry, flow_route(entry, now, self._current()))
+        cdef int mask = FLOW_TO_NOBODY if entry == NULL else flow_route(entry, now, self._current())
+        mask = flow_handshakers(entry, mask)
         return bool(mask & FLOW_TO_OWNER), bool(mask & FLOW_TO_CONTENDER)
 
     def items(self):

@@ -176,7 +176,7 @@ struct flow_owner {
     uint16_t generation;
     uint8_t transceiver; /* the current owner's id */
     uint8_t state;       /* enum ringline_address_state; 0: none */
-    uint64_t since_ns;   /* when it became owner or contender */
+    uint64_t since_ns;   /* when it became owner or contender; of an owner that is only checked, its last check */
 };
 _Static_assert(sizeof(struct flow_owner) == 32, "flow_owner");
 

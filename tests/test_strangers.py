@@ -47,6 +47,11 @@ def _outcomes(server: Server) -> dict[str, int]:
     return server.status().packets().outcomes
 
 
+def _refused_owner(server: Server) -> int:
+    """Datagrams that a call asked to send to an address where it may not."""
+    return server.status().records().outcomes.get("out_refused_owner", 0)
+
+
 def _beside(server: Server, name: str) -> int:
     """One of the workers' other counters, over all of them."""
     return sum(worker.beside.get(name, 0) for worker in server.status().workers)
@@ -154,6 +159,30 @@ def test_strangers_no_more_a_page_loaded_again_on_the_same_port_reaches_its_new_
     sessions = {session["call_id"]: session for session in server.sessions()}
     assert sessions[second.call_id]["state"] == "connected"
     assert _beside(server, "publish_contender_won") > won
+
+
+def test_strangers_no_more_a_page_loaded_again_in_the_middle_of_its_handshake_connects_at_once(
+    server: Server, call: Callable[..., UdpCaller]
+) -> None:
+    """The server goes on sending the first call's flight again to the address where the second one shakes hands."""
+    first = call(seed=6)
+    # Our last flight is made, and never leaves: the server waits for it, its address only checked.
+    assert first.run(lambda: first.client.done, 5)
+    names = ("publish_contending", "publish_contender_won")
+    before = {name: _beside(server, name) for name in names}
+    refused = _refused_owner(server)
+    second = call(end=first.end, seed=7)
+    # A page's socket is opened anew: what the first call was sent until now is not read.
+    with contextlib.suppress(BlockingIOError):
+        while first.end.recv(2048):
+            pass
+    second.connect(5)
+    sessions = {session["call_id"]: session for session in server.sessions()}
+    assert sessions[first.call_id]["state"] != "connected"
+    assert sessions[second.call_id]["state"] == "connected"
+    for name in names:
+        assert _beside(server, name) > before[name], name
+    wait_for(lambda: _refused_owner(server) > refused, "the first call's flight is refused")
 
 
 def test_strangers_floods_of_wrong_srtp_and_alerts_from_the_callers_own_address_do_not_end_the_call(

@@ -137,8 +137,8 @@ class CallTable:
     def all_drops(self) -> Iterator[tuple[str, int]]:
         """Counted drops of all engines, by the names they have in the counters segment."""
         yield from self.drops.items()
-        for prefix, drops in (("dtls", self.dtls_drops), ("sctp", self.sctp_drops)):
-            yield from ((drop_label(prefix, reason), count) for reason, count in drops.items())
+        yield from self.sctp_drops.items()
+        yield from ((drop_label("dtls", reason), count) for reason, count in self.dtls_drops.items())
 
     def find(self, call_id: str) -> Call | None:
         """The call of this id. The id is 128 random bits, so a dict look-up leaks nothing that could be walked."""

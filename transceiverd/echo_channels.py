@@ -42,8 +42,10 @@ class EchoChannels:
         try:
             sent = self.association.send(message.stream_id, message.data, message.is_text, now)
         except ValueError:
-            sent = True  # longer than what the peer says that it takes: it sent what it does not want back
+            self._held = None  # longer than what the peer says that it takes: it sent what it does not want back
+            return True
         if sent:
             self.echoed += 1
+        if sent or not self.association.is_open(message.stream_id):
             self._held = None
-        return sent or self.association.buffered_amount(message.stream_id) == 0
+        return self._held is None

@@ -8,6 +8,7 @@ from transceiverd.calls import FAULT, STALE
 from transceiverd.dtls.reasons import DROP_REASONS as DTLS_REASONS
 from transceiverd.engine import drop_label
 from transceiverd.ice.agent import DROP_REASONS as ICE_REASONS
+from transceiverd.sctp.reasons import DROP_REASONS as SCTP_REASONS
 from transceiverd.session import DROP_REASONS as SESSION_REASONS
 
 CONTROL_COUNTERS: tuple[str, ...] = tuple(
@@ -26,6 +27,7 @@ CONTROL_COUNTERS: tuple[str, ...] = tuple(
             *SESSION_REASONS,
             *ICE_REASONS,
             *(drop_label("dtls", reason) for reason in DTLS_REASONS),
+            *SCTP_REASONS,
         )
     )
 )

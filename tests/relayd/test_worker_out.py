@@ -73,6 +73,25 @@ TABLE = {
     "flight of a contender": Row(
         (PROVEN_ALICE, P_BOB), Ask(SEND, BOB, packets.dtls(900)), "out_sent_control", arrives=True
     ),
+    "flight of a checked owner while another contends": Row(
+        (P_ALICE, P_BOB), Ask(SEND, payload=packets.dtls(900)), "out_refused_owner"
+    ),
+    "flight of its contender": Row((P_ALICE, P_BOB), Ask(SEND, BOB, packets.dtls(900)), "out_sent_control", True),
+    "flight of a checked owner that was checked again": Row(
+        (P_ALICE, P_BOB, P_ALICE), Ask(SEND, payload=packets.dtls(900)), "out_sent_control", arrives=True
+    ),
+    "flight of its contender, then": Row(
+        (P_ALICE, P_BOB, P_ALICE, P_BOB), Ask(SEND, BOB, packets.dtls(900)), "out_refused_owner"
+    ),
+    "answer to a contender that may not handshake": Row(
+        (P_ALICE, P_BOB, P_ALICE), Ask(PUBLISH_AND_SEND, BOB, ANSWER), "out_sent_control", arrives=True
+    ),
+    "media of a checked owner while another contends": Row(
+        (P_ALICE, P_BOB), Ask(SEND, payload=packets.rtp(), media=True), "out_sent_media", arrives=True
+    ),
+    "flight of a proven owner while another contends": Row(
+        (PROVEN_ALICE, P_BOB), Ask(SEND, payload=packets.dtls(900)), "out_sent_control", arrives=True
+    ),
     "flight to a stranger": Row((), Ask(SEND, payload=packets.dtls(900)), "out_refused_owner"),
     "flight to another's address": Row((P_ALICE,), Ask(SEND, BOB, packets.dtls(900)), "out_refused_owner"),
     "flight after withdrawal": Row((P_ALICE, Ask(WITHDRAW)), Ask(SEND, payload=packets.dtls(60)), "out_refused_owner"),
@@ -273,7 +292,8 @@ def test_worker_neither_ring_nor_lane_starves_another() -> None:
     with Rig(transceivers=(0, 1), batch=4) as rig:
         client = rig.client()
         for transceiver, call in ((0, ALICE), (1, BOB)):
-            rig.ends[transceiver].ask(PUBLISH, call, rig.key(client))
+            # ALICE proven: else only one of the two might send.
+            rig.ends[transceiver].ask(PUBLISH, call, rig.key(client), state=CHECKED if transceiver else PROVEN)
             rig.out_settled(transceiver + 1)  # two lanes have no order between them, and ALICE is to be first
         with rig.paused():
             for _ in range(8):

@@ -10,6 +10,7 @@ from shm.flow_types import FlowOutcome, FlowOwner
 from shm.layout import ADDRESS_CHECKED, ADDRESS_PROVEN, FLAG_CONTENDED
 
 CONTENDER_LIFETIME_NS = 10 * 10**9
+CHECKED_AGAIN = (ADDRESS_CHECKED, ADDRESS_CHECKED)
 
 
 @dataclass
@@ -85,7 +86,10 @@ class FlowModel:
             entry.contender = None
             outcome = FlowOutcome.CONTENDER_DROPPED
         if same_holder(entry.owner, claim):
-            entry.owner = entry.owner._replace(state=max(entry.owner.state, claim.state))
+            entry.owner = entry.owner._replace(
+                state=max(entry.owner.state, claim.state),
+                since_ns=claim.since_ns if (entry.owner.state, claim.state) == CHECKED_AGAIN else entry.owner.since_ns,
+            )
             return outcome
         entry.owner, entry.contender = claim, None
         return FlowOutcome.APPLIED
@@ -126,6 +130,14 @@ class FlowModel:
         if contender is None or not self.alive(contender):
             return owner, False
         return owner, not owner or now - contender.since_ns < CONTENDER_LIFETIME_NS
+
+    def handshakers(self, key: bytes, now: int) -> tuple[bool, bool]:
+        """Who may send handshake datagrams to this address: (owner, contender)."""
+        entry, routed = self.entries.get(key), self.route(key, now)
+        if entry is None or entry.contender is None or routed != (True, True) or entry.owner.state == ADDRESS_PROVEN:
+            return routed
+        later = entry.owner.since_ns > entry.contender.since_ns
+        return later, not later
 
     def copy(self) -> "FlowModel":
         other = FlowModel(self.places)

@@ -34,6 +34,7 @@ class Publish(NamedTuple):
     state: int
     flags: int = 0
     transceiver: int = 0
+    now: int = NOW
 
     def apply(self, table: FlowTable) -> None:
         transceiver = self.transceiver or self.call & 0xF
@@ -45,7 +46,7 @@ class Publish(NamedTuple):
             generation=9,
             transceiver=transceiver,
             state=self.state,
-            now=NOW,
+            now=self.now,
             flags=self.flags,
         )
 
@@ -81,6 +82,7 @@ SCENARIOS: dict[str, tuple[list[Any], Any]] = {
     "publish-third-wins-by-evidence": (DISPUTE, Publish(C, K, PROVEN, FLAG_CONTENDED)),
     "publish-third-refused": (DISPUTE, Publish(C, K, CHECKED)),
     "publish-owner-drops-contender": (FRESH_DISPUTE, Publish(A, K, PROVEN)),
+    "publish-owner-checks-again": (FRESH_DISPUTE, Publish(A, K, CHECKED, now=NOW + 5)),
     "publish-owner-moved": (DISPUTE, Publish(A, K, CHECKED, transceiver=3)),
     "publish-contender-moved": (DISPUTE, Publish(B, K, CHECKED, transceiver=3)),
     "publish-contender-moved-and-wins": (DISPUTE, Publish(B, K, PROVEN, transceiver=3)),

@@ -125,13 +125,14 @@ class FlowMachine(RuleBasedStateMachine):
         assert self.table.occupied == len(flows)
         for key in flows:
             assert self.table.route(key, self.now) == self.model.route(key, self.now)
+            assert self.table.handshakers(key, self.now) == self.model.handshakers(key, self.now)
 
     @invariant()
     def generation_names_one_holder(self) -> None:
         """A flow generation is never given to another key, owner or contender."""
         for flow in self.table.items():
             contender = flow.contender and flow.contender._replace(state=0)
-            named = (flow.key, flow.owner._replace(state=0))
+            named = (flow.key, flow.owner._replace(state=0, since_ns=0))
             assert self.generations_seen.setdefault(flow.flow_generation, named) == named
             assert flow.flow_generation <= self.table.generation
             assert contender is None or contender.origin != flow.owner.origin

@@ -5,7 +5,7 @@ Owned by `transmission.py`. TSNs have no holes, so a chunk is found by its TSN i
 LOST (to be sent again), ACKED by a gap block (the receiver may yet take that back), or ABANDONED (RFC 3758).
 """
 
-from transceiverd.sctp.chunks import DATA_HEADER_SIZE, Sack
+from transceiverd.sctp.chunks import Sack
 from transceiverd.sctp.errors import ProtocolViolation, Refused
 from transceiverd.sctp.outbound import OutboundMessage
 from transceiverd.sctp.serial import unwrap32
@@ -36,8 +36,8 @@ class SentChunk:
         self.miss_after = -1
 
     def cost(self) -> int:
-        """Its share of the flight."""
-        return self.size + DATA_HEADER_SIZE
+        """Its share of the flight: user data and DATA_HEADER_SIZE."""
+        return self.size + 16
 
 
 class Outstanding:
@@ -80,7 +80,7 @@ class Outstanding:
         chunk.sent_at = now
         self.next_tsn += 1
         self.chunks.append(chunk)
-        self.flight += size + DATA_HEADER_SIZE
+        self.flight += chunk.cost()
         if self.timed < 0:
             self.timed = chunk.tsn
             self.timed_at = now
@@ -134,7 +134,7 @@ class Outstanding:
                 self.gap_acked -= 1
             elif chunk.state != ABANDONED:
                 self.leave(chunk)
-                self.newly += chunk.size + DATA_HEADER_SIZE
+                self.newly += chunk.cost()
                 highest = chunk.tsn
             self.release(chunk)
             self.head += 1
@@ -147,7 +147,7 @@ class Outstanding:
     def leave(self, chunk: SentChunk) -> None:
         """The chunk is not in flight or lost any more."""
         if chunk.state == IN_FLIGHT:
-            self.flight -= chunk.size + DATA_HEADER_SIZE
+            self.flight -= chunk.cost()
         elif chunk.state == LOST:
             self.lost -= 1
         elif chunk.state == ACKED:
@@ -174,7 +174,7 @@ class Outstanding:
                     self.leave(chunk)
                     chunk.state = ACKED
                     self.gap_acked += 1
-                    self.newly += chunk.size + DATA_HEADER_SIZE
+                    self.newly += chunk.cost()
                     highest = chunk.tsn
             elif chunk.state == ACKED:
                 self.take_back(chunk)
@@ -186,7 +186,7 @@ class Outstanding:
         chunk.state = IN_FLIGHT
         chunk.misses = 0
         self.gap_acked -= 1
-        self.flight += chunk.size + DATA_HEADER_SIZE
+        self.flight += chunk.cost()
 
     def count_misses(self, highest: int) -> None:
         """Chunks below the highest newly acknowledged TSN that are still missing (7.2.4, HTNA)."""
@@ -221,7 +221,7 @@ class Outstanding:
         chunk.sent_at = now
         chunk.transmissions += 1
         chunk.miss_after = self.next_tsn - 1
-        self.flight += chunk.size + DATA_HEADER_SIZE
+        self.flight += chunk.cost()
 
     def abandon(self, message: OutboundMessage) -> None:
         """None of the message's chunks will be sent again."""

@@ -9,9 +9,6 @@ queued and the owner decides how many packets a turn may have.
 
 from transceiverd.sctp.chunks import (
     DATA_HEADER_SIZE,
-    FLAG_BEGIN,
-    FLAG_END,
-    FLAG_UNORDERED,
     I_DATA_HEADER_SIZE,
     ForwardTsn,
     Sack,
@@ -212,7 +209,7 @@ class Transmission:
         """The bytes of a chunk."""
         message = chunk.message
         size = chunk.size
-        flags = chunk.begins * FLAG_BEGIN | chunk.ends * FLAG_END | message.unordered * FLAG_UNORDERED
+        flags = (2 if chunk.begins else 0) | (1 if chunk.ends else 0) | (4 if message.unordered else 0)
         tsn = chunk.tsn & 0xFFFFFFFF
         if self.interleaved:
             last = message.ppid if chunk.begins else chunk.fragment
