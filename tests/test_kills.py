@@ -1,12 +1,14 @@
 """Processes die under live calls (DESIGN 2.6 to 2.8): who must survive does, and the books still balance."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
 
 from tests.aiortc_caller import Caller
 from tests.daemons import Server, running, wait_for
+from tests.udp_caller import UdpCaller
 
 
 async def _connect(server: Server, count: int) -> list[Caller]:
@@ -114,3 +116,22 @@ def test_kills_of_transceiverds_supervisor_end_its_processes_and_a_new_one_serve
         await _close([*callers, *again])
 
     _run(story, workers=1, transceivers=1)
+
+
+def test_kills_of_one_transceiver_lose_no_packet_of_another_and_a_new_call_is_served_at_once() -> None:
+    with running(workers=2, transceivers=2) as server, contextlib.ExitStack() as stack:
+        callers = [stack.enter_context(UdpCaller(server.calls_url, seed=seed)) for seed in range(2)]
+        for caller in callers:
+            caller.connect()
+        home = {session["call_id"]: session["transceiver"] for session in server.sessions()}
+        victim, other = sorted(callers, key=lambda caller: home[caller.call_id] != 0)
+        assert [home[victim.call_id], home[other.call_id]] == [0, 1]
+        first = len(other.client.heard)
+        os.kill(server.pids("transceiverd")["transceiver0"], signal.SIGKILL)
+        again = stack.enter_context(UdpCaller(server.calls_url, seed=9))
+        again.client.talking = True
+        assert other.run(lambda: again.step(0.001) or len(again.client.heard) > 10, 5)
+        assert other.run(lambda: len(other.client.heard) > first + 100, 10)
+        numbers = [int(packet[12:].split()[1]) for packet in other.client.heard]
+        assert numbers == [(numbers[0] + n) % 65536 for n in range(len(numbers))]  # none lost, none out of order
+        assert victim.run(lambda: victim.client.closed, 5)
