@@ -234,7 +234,10 @@ class LinkRouter:
         """Counters of all transceivers, and ours."""
         events: list[Sample] = []
         gauges: list[Sample] = []
+        free: list[Sample] = []
         for peer in self._peers.values():
+            room = peer.load.slots_free if peer.usable(time.monotonic_ns()) else 0
+            free.append(Sample({"transceiver": str(peer.index)}, room))
             gauges.append(Sample({"transceiver": str(peer.index)}, peer.load.calls))
             for thread, counters in peer.counters.items():
                 for name, value in counters.read().items():
@@ -244,6 +247,7 @@ class LinkRouter:
         ends = [Sample({"reason": reason}, count) for reason, count in self.ended.items()]
         return [
             Metric("ringline_calls", "gauge", "Calls that live.", gauges),
+            Metric("ringline_slots_free", "gauge", "Calls that a transceiver would still take.", free),
             Metric("ringline_calls_ended", "counter", "Calls that ended, by reason.", ends),
             Metric("ringline_transceiver_events", "counter", "Events and drops of each transceiver thread.", events),
             Metric(
