@@ -4,8 +4,10 @@ Used by the tests that place real calls. What a test asserts comes from outside:
 """
 
 import contextlib
+import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,11 +30,14 @@ STOP_SECONDS = 15.0
 
 
 def free_port(kind: int) -> int:
-    """A port that nobody has just now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody has just now, and none of the range that connections take theirs from: who polls a port in
+    there that is not listened on yet may be connected to itself."""
+    for _ in range(1000):
+        port = random.randrange(10_000, 32_000)
+        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
+    raise AssertionError("no free port")
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
@@ -101,10 +106,16 @@ class Server:
     def await_ready(self) -> None:
         """Until a call made now would succeed."""
         wait_for(self.ready, f"/readyz; the log:\n{self.log.read_text()}", READY_SECONDS)
+        # The first transceiver makes the server ready; tests count on all of them.
+        everywhere = self.transceivers * self.slots
+        wait_for(lambda: self.slots_free() + len(self.sessions()) >= everywhere, "every transceiver takes calls")
 
     def ready(self) -> bool:
         """What /readyz says."""
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz", timeout=2):
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),
+            urllib.request.urlopen(f"{self.url}/readyz", timeout=2),
+        ):
             return True
         return False
 
@@ -113,6 +124,11 @@ class Server:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}{path}", timeout=5) as reply:
             text: str = reply.read().decode()
             return text
+
+    def slots_free(self) -> int:
+        """Calls that would still be taken, over all transceivers."""
+        lines = self.operator("/metrics").splitlines()
+        return sum(int(float(line.split()[1])) for line in lines if line.startswith("ringline_slots_free{"))
 
     def sessions(self) -> list[dict[str, object]]:
         """All live calls."""

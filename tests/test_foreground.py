@@ -64,8 +64,8 @@ def test_foreground_takes_free_ports_says_so_serves_a_call_and_leaves_nothing(pl
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
         socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
     ):
-        udp.bind(("0.0.0.0", 0))
-        tcp.bind(("127.0.0.1", 0))
+        udp.bind(("0.0.0.0", free_port(socket.SOCK_DGRAM)))
+        tcp.bind(("127.0.0.1", free_port(socket.SOCK_STREAM)))
         tcp.listen(1)
         taken_udp, taken_tcp = udp.getsockname()[1], tcp.getsockname()[1]
         ports = ("--udp-port", str(taken_udp), "--http-port", str(taken_tcp))

@@ -8,6 +8,7 @@ made for this run, and a token in the printed URL, also as a QR code.
 
 import argparse
 import contextlib
+import http.client
 import ipaddress
 import logging
 import os
@@ -153,7 +154,7 @@ class Foreground:
             if any(daemon.poll() is not None for daemon in self._daemons):
                 return False
             with (
-                contextlib.suppress(OSError),
+                contextlib.suppress(OSError, http.client.HTTPException),
                 urllib.request.urlopen(f"http://127.0.0.1:{self._http_port}/readyz", timeout=1),
             ):
                 return True
