@@ -12,7 +12,6 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +21,7 @@ from shm.ring import Record
 from shm.session import SessionRecord, SessionSegment
 from transceiverd import callid
 from transceiverd.blob import encode_blob
+from transceiverd.call import NOBODY, Call, Caller, Created, TooManyCalls, TooManyHandshakes
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.dtls.context import DtlsContext
 from transceiverd.dtls.engine import DtlsEngine, Role
@@ -55,39 +55,6 @@ CONSENT_LOST = CLOSED_CONSENT  # of the agent: nothing may be sent any more, not
 APPLICATION_NONE, APPLICATION_ECHO = 0, 1  # struct session.application
 
 
-class TooManyCalls(RuntimeError):
-    """Every slot is in use."""
-
-
-class Created(NamedTuple):
-    """What the answer needs."""
-
-    call_id: str
-    ufrag: str
-    password: str
-    ssrc: int
-    cname: str
-    sctp_init: bytes | None = None
-    """Our INIT chunk, when the offer brought one (SNAP)."""
-
-
-class Call:
-    """One call and what the process knows of it beside the session."""
-
-    __slots__ = ("call_id", "closing", "negotiation", "owner", "record", "session", "sink", "worker")
-
-    def __init__(
-        self, call_id: str, owner: Owner, record: SessionRecord, session: Session, negotiation: Negotiation
-    ) -> None:
-        self.call_id = call_id
-        self.owner = owner
-        self.record = record
-        self.session = session
-        self.negotiation = negotiation
-        self.worker = -1  # the relay worker that brought the last datagram: answers and flights leave by it
-        self.closing = False
-
-
 class CallTable:
     """All calls of this transceiver."""
 
@@ -104,6 +71,7 @@ class CallTable:
         dtls: DtlsConfig,
         data_channel: DataChannelConfig,
         on_ended: Callable[[dict[str, object]], None] = lambda _snapshot: None,
+        half_open_max: int = 1 << 24,
     ) -> None:
         self.drops = Drops()
         self.dtls_drops = Drops()
@@ -125,11 +93,22 @@ class CallTable:
         room = dtls.mtu - RECORD_OVERHEAD_MAX
         self._data_channel = msgspec.structs.replace(data_channel, mtu=min(data_channel.mtu, room))
         self._on_ended = on_ended
+        self._half_open: set[int] = set()  # slots of calls whose DTLS handshake is not done
+        self._half_open_max = half_open_max
         self._by_slot: dict[int, Call] = {}
         self._by_id: dict[str, Call] = {}
 
     def __len__(self) -> int:
         return len(self._by_slot)
+
+    @property
+    def half_open(self) -> int:
+        """Calls answered whose handshake is not done."""
+        return len(self._half_open)
+
+    def established_at(self, slot: int) -> bool:
+        """Whether DTLS from this slot's client is records of a finished handshake, and no work for OpenSSL."""
+        return slot in self._by_slot and slot not in self._half_open
 
     def __iter__(self) -> Iterator[Call]:
         return iter(list(self._by_slot.values()))
@@ -146,19 +125,21 @@ class CallTable:
 
     # ------------------------------------------------------------------ life
 
-    def create(self, negotiation: Negotiation, now: int) -> Created:
-        """Open a call for an accepted offer. Raises TooManyCalls."""
+    def create(self, negotiation: Negotiation, now: int, caller: Caller = NOBODY) -> Created:
+        """Open a call for an accepted offer. Raises TooManyCalls, TooManyHandshakes."""
+        if len(self._half_open) >= self._half_open_max:
+            raise TooManyHandshakes
         slot = self._segment.allocate(now)
         if slot is None:
             raise TooManyCalls
         try:
-            return self._create(self._segment.record(slot), negotiation, now)
+            return self._create(self._segment.record(slot), negotiation, caller, now)
         except BaseException:
             if slot not in self._by_slot:
                 self._segment.free(slot, now)
             raise
 
-    def _create(self, record: SessionRecord, negotiation: Negotiation, now: int) -> Created:
+    def _create(self, record: SessionRecord, negotiation: Negotiation, caller: Caller, now: int) -> Created:
         slot = record.slot
         ufrag = self._mint(slot, record.generation)
         password = secrets.token_urlsafe(ICE_PASSWORD_BYTES).replace("-", "+").replace("_", "/")
@@ -167,7 +148,9 @@ class CallTable:
         record.write_blob(encode_blob(negotiation, ufrag, password))
         sctp_init = self._sctp_init(negotiation)
         call = self._open(call_id, record, negotiation, ufrag, password, sctp_init, now)
+        call.caller = caller
         self._by_slot[slot] = self._by_id[call_id] = call
+        self._half_open.add(slot)
         self.created += 1
         self._settle(call, now)
         return Created(call_id, ufrag, password, record.local_ssrc, f"{record.rtcp_cname:08x}", sctp_init)
@@ -336,6 +319,8 @@ class CallTable:
         Datagrams first: an answer that publishes its flow carries the state of the address as it is now.
         """
         session = call.session
+        if session.store.connected_ns:
+            self._half_open.discard(call.owner.slot)
         answered: set[bytes] = set()
         while (datagram := session.poll_datagram()) is not None:
             state = session.agent.addresses.state(datagram.destination)
@@ -366,6 +351,7 @@ class CallTable:
 
     def _closed(self, call: Call, reason: str, now: int) -> None:
         call.closing = True
+        self._half_open.discard(call.owner.slot)
         snapshot = describe(call, now)
         self.ended[call.call_id] = snapshot
         if len(self.ended) > ENDED_KEPT:
@@ -397,4 +383,4 @@ def _current(owner: Owner, record: Record) -> bool:
     return owner.generation == record.generation and owner.incarnation == record.incarnation
 
 
-__all__ = ["Call", "CallTable", "Created", "State", "TooManyCalls"]
+__all__ = ["Call", "CallTable", "Created", "State", "TooManyCalls", "TooManyHandshakes"]

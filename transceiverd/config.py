@@ -22,6 +22,16 @@ class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         int,
         Meta(ge=1, le=65536, description="Calls that one transceiver can hold; 16 KiB of memory each. Restart."),
     ] = 1024
+    half_open_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=65536,
+            description="Calls of one transceiver that are answered and not yet connected; further ones get 429."
+            " Default 512: half of the slots stay for calls that live, and 200 set-ups a second may take 2.5 s each."
+            " Restart.",
+        ),
+    ] = 512
     cpus: Annotated[
         list[int], Meta(description="CPUs for the transceivers, in turn. Empty: wherever the kernel likes. Restart.")
     ] = msgspec.field(default_factory=list)

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from transceiverd import links
-from transceiverd.calls import TooManyCalls
+from transceiverd.call import Caller, TooManyCalls, TooManyHandshakes
 from transceiverd.sdp.negotiation import decode_negotiation
 from transceiverd.snapshot import describe
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("calls")
 
+HALF_OPEN = "too_many_handshakes"  # the counter, and the code of the refusal
 SESSIONS_A_PAGE = 64  # of about 1.5 kB each: a page stays well below a message's size
 
 
@@ -60,8 +61,8 @@ class Desk:
         match message:
             case links.CreateCall():
                 self._say(self._create(message))
-            case links.Hangup(request, call_id, reason):
-                self._say(links.HangupDone(request, self._hangup(call_id, reason)))
+            case links.Hangup(request, call_id, reason, owner):
+                self._say(links.HangupDone(request, self._hangup(call_id, reason, owner)))
             case links.Snapshot(request, call_id):
                 self._say(links.SnapshotReply(request, self._snapshot(call_id)))
             case links.ListSessions(request, first_slot):
@@ -73,7 +74,11 @@ class Desk:
             return links.CallRefused(message.request, "not_ready", "the relay is not attached", retry_after=1)
         try:
             negotiation = decode_negotiation(message.negotiation)
-            created = transceiver.calls.create(negotiation, time.monotonic_ns())
+            caller = Caller(message.owner, message.address, message.dialect)
+            created = transceiver.calls.create(negotiation, time.monotonic_ns(), caller)
+        except TooManyHandshakes:
+            transceiver.calls.drops[HALF_OPEN] += 1
+            return links.CallRefused(message.request, HALF_OPEN, "too many calls are not yet connected", retry_after=2)
         except TooManyCalls:
             return links.CallRefused(message.request, "too_many_calls", "every slot is in use", retry_after=5)
         except Exception as error:
@@ -92,9 +97,9 @@ class Desk:
             created.sctp_init,
         )
 
-    def _hangup(self, call_id: str, reason: str) -> bool:
+    def _hangup(self, call_id: str, reason: str, owner: str | None) -> bool:
         call = self._transceiver.calls.find(call_id)
-        if call is None or call.closing:
+        if call is None or call.closing or (owner is not None and owner != call.caller.owner):
             return False
         self._transceiver.calls.close(call, reason, time.monotonic_ns())
         self._finish()

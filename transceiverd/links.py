@@ -109,10 +109,13 @@ class RelayState(Message, frozen=True):
 
 
 class CreateCall(Message, frozen=True):
-    """Open a call. `negotiation` is an encoded `sdp.Negotiation`; `candidates` go into the answer as they are."""
+    """Open a call. `negotiation` is an encoded `sdp.Negotiation`; the rest is who asks, as in `calls.Caller`."""
 
     request: int
     negotiation: bytes
+    owner: str = ""
+    address: str = ""
+    dialect: str = "realtime"
 
 
 class CallCreated(Message, frozen=True):
@@ -138,11 +141,12 @@ class CallRefused(Message, frozen=True):
 
 
 class Hangup(Message, frozen=True):
-    """End a call."""
+    """End a call, if it was made with the token that `owner` names; `None` may end any."""
 
     request: int
     call_id: str
     reason: str = "hangup"
+    owner: str | None = None
 
 
 class HangupDone(Message, frozen=True):

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from transceiverd.sdp.negotiate import NegotiationConfig
 from transceiverd.signalling.app import SERVICE, build_public_app
+from transceiverd.signalling.clients import Clients
 from transceiverd.signalling.config import OperatorSection, SignallingSection
 from transceiverd.signalling.guard import ConnectionGuard
 from transceiverd.signalling.operator import build_operator_app, signalling_metrics
@@ -39,14 +40,22 @@ class Listeners:
         self._operator_path = runtime_directory / operator.socket
         public = build_public_app(config, router, negotiation)
         service = public[SERVICE]
-        public_guard = ConnectionGuard(config.connections_max, config.request_seconds)
+        clients = Clients(config.proxies, config.unlimited)
+        public_guard = ConnectionGuard(
+            config.connections_max,
+            config.request_seconds,
+            config.header_seconds,
+            config.connections_per_address_max,
+            clients.counted_peer,
+        )
         private = build_operator_app(
             operator,
             router,
             lambda: signalling_metrics(service.counters, len(public_guard.connections), public_guard.counters),
         )
         self._public = self._server(public, public_guard)
-        self._private = self._server(private, ConnectionGuard(operator.connections_max, config.request_seconds))
+        private_guard = ConnectionGuard(operator.connections_max, config.request_seconds, config.header_seconds)
+        self._private = self._server(private, private_guard)
 
     def _server(self, app: web.Application, guard: ConnectionGuard) -> HttpServer:
         return HttpServer(

@@ -5,6 +5,7 @@ would show as `dropped-other`.
 """
 
 from transceiverd.calls import FAULT, STALE
+from transceiverd.desk import HALF_OPEN
 from transceiverd.dtls.reasons import DROP_REASONS as DTLS_REASONS
 from transceiverd.engine import drop_label
 from transceiverd.ice.agent import DROP_REASONS as ICE_REASONS
@@ -15,6 +16,7 @@ CONTROL_COUNTERS: tuple[str, ...] = tuple(
     dict.fromkeys(
         (
             "calls",
+            "calls-half-open",
             "calls-created",
             "calls-established",
             "records",
@@ -22,6 +24,7 @@ CONTROL_COUNTERS: tuple[str, ...] = tuple(
             "control-ring-full",
             "dtls-over-budget",
             "dropped-other",
+            HALF_OPEN,
             STALE,
             FAULT,
             *SESSION_REASONS,

@@ -11,7 +11,6 @@ import logging
 import secrets
 import socket
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -23,7 +22,10 @@ from transceiverd.candidates import Candidate, advertised_addresses, host_candid
 from transceiverd.sdp.answer import AnswerIdentity, build_answer
 from transceiverd.sdp.negotiation import Negotiation, encode_negotiation
 from transceiverd.sdp.offer import Fingerprint, Offer
+from transceiverd.signalling.clients import Clients
+from transceiverd.signalling.config import SignallingSection
 from transceiverd.signalling.diagnosis import diagnose, diagnosis_line
+from transceiverd.signalling.ledger import CallLedger, CallLimits, Reservation
 from transceiverd.signalling.router import (
     CallContext,
     CallSnapshot,
@@ -40,8 +42,9 @@ log = logging.getLogger("calls")
 
 # A transceiver reports every 200 ms; one that missed several is stuck or starved (the issue: no new calls within 2 s).
 LOAD_FRESH_NS = 1_000_000_000
-OFFERS_KEPT = 4096  # where offers came from, for the diagnosis of calls that live or ended lately
 SESSION_ID_BITS = 63
+ABANDONED = "abandoned"  # reason of the end of a call whose answer came too late for whoever asked
+OVER = ("closing", "closed")  # states of a call that is counted no more
 
 Reply = TypeVar("Reply", bound=links.Message)
 
@@ -55,7 +58,7 @@ class TransceiverPeer:
         self.counters = counters
         self.load = links.Load(0, 0, accepting=False)
         self._loaded_ns = 0
-        self._waiting: dict[int, asyncio.Future[links.Message]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[links.Message], Callable[[links.Message], None]]] = {}
         self._on_gone = on_gone
         self._on_ended = on_ended
         self._link = links.Link(end, self._on_message, self._lost)
@@ -64,10 +67,20 @@ class TransceiverPeer:
         """Whether a call made now would be served."""
         return self.load.accepting and self.load.slots_free > 0 and now - self._loaded_ns < LOAD_FRESH_NS
 
-    async def ask(self, message: links.Message, request: int, kind: type[Reply], seconds: float) -> Reply:
-        """Send a request and wait for its reply. Raises Unavailable."""
+    async def ask(
+        self,
+        message: links.Message,
+        request: int,
+        kind: type[Reply],
+        seconds: float,
+        on_reply: Callable[[links.Message], None] = lambda _reply: None,
+    ) -> Reply:
+        """Send a request and wait for its reply. Raises Unavailable.
+
+        `on_reply` is called as soon as the reply is read: before any later message of this transceiver.
+        """
         future: asyncio.Future[links.Message] = asyncio.get_running_loop().create_future()
-        self._waiting[request] = future
+        self._waiting[request] = future, on_reply
         self._link.send(message)
         try:
             reply = await asyncio.wait_for(future, seconds)
@@ -83,7 +96,7 @@ class TransceiverPeer:
     def close(self) -> None:
         """The process has ended: whoever waits for it hears so."""
         self._link.close()
-        for future in self._waiting.values():
+        for future, _ in self._waiting.values():
             if not future.done():
                 future.set_exception(Unavailable("transceiver_gone", f"transceiver {self.index} has ended"))
         for counters in self.counters.values():
@@ -103,9 +116,16 @@ class TransceiverPeer:
                 | links.SnapshotReply(request=request)
                 | links.SessionList(request=request)
             ):
-                future = self._waiting.get(request)
-                if future is not None and not future.done():
-                    future.set_result(message)
+                self._replied(request, message)
+
+    def _replied(self, request: int, message: links.Message) -> None:
+        future, on_reply = self._waiting.get(request, (None, None))
+        if future is None or on_reply is None or future.done():
+            if isinstance(message, links.CallCreated):
+                self._link.send(links.Hangup(0, message.call_id, ABANDONED))
+            return
+        on_reply(message)
+        future.set_result(message)
 
     def _lost(self) -> None:
         log.warning("the link to transceiver %d broke", self.index)
@@ -114,21 +134,29 @@ class TransceiverPeer:
 
 
 def _refusal(refused: links.CallRefused) -> Unavailable | LimitReached:
-    kind = LimitReached if refused.code == "too_many_calls" else Unavailable
+    kind = LimitReached if refused.code.startswith("too_many_") else Unavailable
     return kind(refused.code, refused.message, refused.retry_after or 1)
+
+
+def _bind(place: Reservation, reply: links.Message) -> None:
+    if isinstance(reply, links.CallCreated):
+        place.bind(reply.call_id)
 
 
 class LinkRouter:
     """Implements `signalling.router.CallRouter` over links."""
 
-    def __init__(self, machine: int, advertise: list[str], reply_seconds: float) -> None:
+    def __init__(self, machine: int, advertise: list[str], config: SignallingSection) -> None:
         self._machine = machine
         self._advertise = advertise
-        self._reply_seconds = reply_seconds
+        self._reply_seconds = config.router_seconds
+        limits = CallLimits(config.calls_max, config.calls_per_address_max, config.calls_per_token_max)
+        self._ledger = CallLedger(limits)
+        self._clients = Clients(config.proxies, config.unlimited)
+        self._restoring: set[asyncio.Task[None]] = set()
         self._peers: dict[int, TransceiverPeer] = {}
         self._relay = links.RelayState(attached=False)
         self._candidates: tuple[Candidate, ...] = ()
-        self._contexts: OrderedDict[str, CallContext] = OrderedDict()
         self._requests = itertools.count(1)
         self.ended: dict[str, int] = {}
 
@@ -137,13 +165,17 @@ class LinkRouter:
     def use(self, index: int, end: socket.socket, counters: dict[str, Counters]) -> None:
         """A transceiver (again) runs."""
         self.gone(index)
-        self._peers[index] = TransceiverPeer(index, end, counters, lambda: None, self._call_ended)
+        peer = self._peers[index] = TransceiverPeer(index, end, counters, lambda: None, self._call_ended)
+        restoring = asyncio.ensure_future(self._restore(peer))
+        self._restoring.add(restoring)
+        restoring.add_done_callback(self._restoring.discard)
 
     def gone(self, index: int) -> None:
         """A transceiver has ended, and its calls with it."""
         peer = self._peers.pop(index, None)
         if peer is not None:
             peer.close()
+            self._ledger.transceiver_gone(index)
 
     def relay(self, state: links.RelayState) -> None:
         """The relay was attached or lost; the addresses of this machine are looked up anew."""
@@ -160,8 +192,16 @@ class LinkRouter:
     # ------------------------------------------------------------------ what signalling asks
 
     async def create(self, offer: Offer, negotiation: Negotiation, context: CallContext) -> Created:
-        """Open a call on the least loaded transceiver."""
+        """Open a call on the least loaded transceiver. Its place is reserved first."""
         del offer
+        place = self._ledger.reserve(context.counted, context.owner)
+        try:
+            return await self._create(negotiation, context, place)
+        finally:
+            if not place.call_id:
+                place.release()
+
+    async def _create(self, negotiation: Negotiation, context: CallContext, place: Reservation) -> Created:
         tried: set[int] = set()
         refusal: RouterError = Unavailable("not_ready", "; ".join((await self.ready()).reasons) or "no room")
         while (peer := self._roomiest(tried)) is not None:
@@ -169,13 +209,16 @@ class LinkRouter:
             # Until the next report this transceiver looks one call fuller, so that a burst spreads.
             peer.load = msgspec.structs.replace(peer.load, slots_free=peer.load.slots_free - 1)
             request = next(self._requests)
-            message = links.CreateCall(request, encode_negotiation(negotiation))
+            message = links.CreateCall(
+                request, encode_negotiation(negotiation), context.owner, context.client_address, context.dialect
+            )
             try:
-                created = await peer.ask(message, request, links.CallCreated, self._reply_seconds)
+                created = await peer.ask(
+                    message, request, links.CallCreated, self._reply_seconds, lambda reply: _bind(place, reply)
+                )
             except RouterError as error:
                 refusal = error  # it may have filled up since its last report: perhaps another has room
                 continue
-            self._remember(created.call_id, context)
             return Created(created.call_id, build_answer(negotiation, self._identity(created)))
         raise refusal
 
@@ -187,13 +230,14 @@ class LinkRouter:
             return None
         return max(usable, key=lambda peer: (peer.load.slots_free, -peer.index), default=None)
 
-    async def hangup(self, call_id: str) -> bool:
+    async def hangup(self, call_id: str, owner: str | None) -> bool:
         """End a call."""
         peer = self._peer_of(call_id)
         if peer is None:
             return False
         request = next(self._requests)
-        return (await peer.ask(links.Hangup(request, call_id), request, links.HangupDone, self._reply_seconds)).found
+        message = links.Hangup(request, call_id, owner=owner)
+        return (await peer.ask(message, request, links.HangupDone, self._reply_seconds)).found
 
     async def snapshot(self, call_id: str) -> CallSnapshot | None:
         """What is known of a call."""
@@ -209,14 +253,36 @@ class LinkRouter:
         """All live calls."""
         found: list[CallSnapshot] = []
         for peer in list(self._peers.values()):
-            first = 0
-            while first >= 0:
-                request = next(self._requests)
-                message = links.ListSessions(request, first)
-                page = await peer.ask(message, request, links.SessionList, self._reply_seconds)
-                found += [self._complete(snapshot) for snapshot in page.sessions]
-                first = page.next_slot
+            await self._list(peer, lambda rows: found.extend(self._complete(snapshot) for snapshot in rows))
         return found
+
+    async def _list(self, peer: TransceiverPeer, on_page: Callable[[list[dict[str, object]]], None]) -> None:
+        """All calls of one transceiver, page by page; each is handed over as soon as it is read."""
+
+        def read(reply: links.Message) -> None:
+            if isinstance(reply, links.SessionList):
+                on_page(reply.sessions)
+
+        first = 0
+        while first >= 0:
+            request = next(self._requests)
+            message = links.ListSessions(request, first)
+            page = await peer.ask(message, request, links.SessionList, self._reply_seconds, read)
+            first = page.next_slot
+
+    async def _restore(self, peer: TransceiverPeer) -> None:
+        """Count the calls that a predecessor of this process placed."""
+
+        def count(rows: list[dict[str, object]]) -> None:
+            for row in rows:
+                if row["state"] not in OVER:
+                    counted = self._clients.counted(str(row["client_address"]))
+                    self._ledger.restore(str(row["call_id"]), counted, str(row["owner"]))
+
+        try:
+            await self._list(peer, count)
+        except RouterError as error:
+            log.warning("transceiver %d did not say which calls it has: %s", peer.index, error.message)
 
     async def ready(self) -> Readiness:
         """Whether a call made now could succeed."""
@@ -278,18 +344,10 @@ class LinkRouter:
             sctp_init=created.sctp_init,
         )
 
-    def _remember(self, call_id: str, context: CallContext) -> None:
-        self._contexts[call_id] = context._replace(session=b"")  # up to 100 kB each, and nobody reads it yet
-        if len(self._contexts) > OFFERS_KEPT:
-            self._contexts.popitem(last=False)
-
     def _complete(self, snapshot: dict[str, object]) -> CallSnapshot:
         """A transceiver's words, with what only signalling knows."""
-        context = self._contexts.get(str(snapshot["call_id"]))
         known = {
             **snapshot,
-            "dialect": context.dialect if context else "realtime",
-            "client_address": context.client_address if context else "",
             "answered_addresses": [candidate.address for candidate in self._candidates],
             "answered_port": self._relay.port,
         }
@@ -298,6 +356,7 @@ class LinkRouter:
     def _call_ended(self, snapshot: dict[str, object]) -> None:
         """One line for each call that ended; for one that failed, why."""
         known = self._complete(snapshot)
+        self._ledger.ended(known.call_id)
         reason = known.closed_reason or "unknown"
         self.ended[reason] = self.ended.get(reason, 0) + 1
         diagnosis = diagnose(known)

@@ -1,7 +1,7 @@
 """The signalling process: HTTP for callers and operators, on one event loop, without any call's state.
 
 Forked by the supervisor, which tells it of transceivers and the relay over its link. It may die at any time: calls go
-on, and its successor knows as much as it did, except where ended calls' offers came from.
+on, and its successor knows as much as it did: it asks the transceivers.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class Signalling:
     def __init__(self, birth: SignallingBirth) -> None:
         settings = birth.settings
         self._birth = birth
-        self._router = LinkRouter(birth.machine, settings.transceiver.advertise, settings.signalling.router_seconds)
+        self._router = LinkRouter(birth.machine, settings.transceiver.advertise, settings.signalling)
         self._listeners = Listeners(
             settings.signalling,
             settings.operator,

@@ -10,7 +10,7 @@ from transceiverd.engine import MILLISECOND
 from transceiverd.ice.addresses import Address
 
 if TYPE_CHECKING:
-    from transceiverd.calls import Call
+    from transceiverd.call import Call
 
 Q8 = 256  # RFC 3550 6.4.1: the fraction lost is a fixed-point number with 8 bits
 OPUS_CLOCK_RATE = 48_000
@@ -21,6 +21,9 @@ def describe(call: "Call", now: int) -> dict[str, object]:
     session = call.session
     return {
         "call_id": call.call_id,
+        "owner": call.caller.owner,
+        "client_address": call.caller.address,
+        "dialect": call.caller.dialect,
         "state": session.state.name.lower(),
         "age_ms": (now - session.phases.answered) / MILLISECOND,
         "phases": session.phases.milliseconds(),

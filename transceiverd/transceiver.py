@@ -117,6 +117,7 @@ class Transceiver:
             birth.settings.dtls,
             birth.settings.data_channel,
             on_ended=self._call_ended,
+            half_open_max=birth.settings.transceiver.half_open_max,
         )
         self.desk = Desk(self)
         self.supervisor = links.Link(control, self._from_supervisor, self._orphaned)
@@ -294,6 +295,7 @@ class Transceiver:
     def _export(self) -> None:
         """Bring the shared counters up to the process's own."""
         self.counters.set("calls", len(self.calls))
+        self.counters.set("calls-half-open", self.calls.half_open)
         self.counters.set("calls-created", self.calls.created)
         self.counters.set("calls-established", self.calls.established)
         self.counters.set("control-ring-full", self.lanes.full())

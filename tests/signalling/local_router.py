@@ -37,11 +37,15 @@ class LocalRouter:
         call_id = callid.mint(0, 1)
         self.contexts.append(context)
         self.negotiations.append(negotiation)
-        self.calls[call_id] = CallSnapshot(call_id=call_id, state="new", age_ms=0.0, dialect=context.dialect)
+        self.calls[call_id] = CallSnapshot(
+            call_id=call_id, state="new", age_ms=0.0, dialect=context.dialect, owner=context.owner
+        )
         return Created(call_id, build_answer(negotiation, identity()))
 
-    async def hangup(self, call_id: str) -> bool:
+    async def hangup(self, call_id: str, owner: str | None) -> bool:
         await self._obey()
+        if owner is not None and call_id in self.calls and self.calls[call_id].owner != owner:
+            return False
         return self.calls.pop(call_id, None) is not None
 
     async def snapshot(self, call_id: str) -> CallSnapshot | None:

@@ -57,10 +57,10 @@ def test_cors_exposes_location_and_errors(router: LocalRouter) -> None:
 
 def test_cors_configured_origins(router: LocalRouter) -> None:
     async def scenario(client: Client) -> None:
-        mine = await client.get("/healthz", headers=ORIGIN)
+        mine = await client.get(CALLS, headers=ORIGIN)
         assert mine.headers["Access-Control-Allow-Origin"] == ORIGIN["Origin"]
         assert mine.headers["Vary"] == "Origin"
-        other = await client.get("/healthz", headers={"Origin": "https://other.example"})
+        other = await client.get(CALLS, headers={"Origin": "https://other.example"})
         assert "Access-Control-Allow-Origin" not in other.headers
         assert other.headers["Vary"] == "Origin"
 

@@ -20,9 +20,11 @@ LATER = 1e12  # a loop time after every deadline
 
 
 @contextlib.asynccontextmanager
-async def running(app: web.Application, connections_max: int = 8) -> AsyncIterator[tuple[HttpServer, int]]:
+async def running(
+    app: web.Application, connections_max: int = 8, **bounds: object
+) -> AsyncIterator[tuple[HttpServer, int]]:
     """A server on a free port of loopback."""
-    guard = ConnectionGuard(connections_max, request_seconds=60.0)
+    guard = ConnectionGuard(connections_max, request_seconds=60.0, **bounds)  # type: ignore[arg-type]
     server = HttpServer(app, guard, keepalive_timeout=60.0, max_field_size=1000, max_headers=20)
     end = open_tcp("127.0.0.1", 0)
     port = end.getsockname()[1]

@@ -9,13 +9,13 @@ from aiohttp.typedefs import Middleware
 
 from transceiverd.sdp.negotiate import NegotiationConfig
 from transceiverd.signalling.auth import TokenList
-from transceiverd.signalling.calls import CallRoutes, CallService
+from transceiverd.signalling.calls import CALLS, CallRoutes, CallService
 from transceiverd.signalling.config import SignallingSection
 from transceiverd.signalling.errors import Handler, HttpError, errors_middleware, json_response
 from transceiverd.signalling.hosts import LOOPBACK_NAMES, HostRule
 from transceiverd.signalling.page_files import PageFiles
 from transceiverd.signalling.router import CallRouter, Unavailable
-from transceiverd.signalling.whip import WhipRoutes
+from transceiverd.signalling.whip import WHIP, WhipRoutes
 
 SERVICE = web.AppKey("service", CallService)
 READY_RETRY_SECONDS = 1  # a transceiver is back well within it
@@ -81,7 +81,8 @@ def _cross_origin(service: CallService) -> Middleware:
     @web.middleware
     async def cross_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
-        service.cors.mark(request, response)
+        if request.path.startswith((CALLS, WHIP)):  # nothing else is for pages of other origins
+            service.cors.mark(request, response)
         return response
 
     return cross_origin

@@ -1,14 +1,17 @@
 """The call API: `/v1/realtime/calls` (DESIGN 5, FACTS 2), shared by WHIP where both do the same.
 
-One object for one application. Every route here but the preflight needs a token where tokens are configured, and a call
-id on top: ids cannot be guessed (`callid.py`), so who has one may end and watch that call.
+One object for one application. Every route here but the preflight needs a token where tokens are configured, the very
+one that the call was placed with, and a call id on top: ids cannot be guessed (`callid.py`), so who has both may end
+and watch that call. For anybody else it is not there.
 """
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections import Counter
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Iterator
+from typing import Literal, TypeVar
 
 from aiohttp import web
 
@@ -18,11 +21,13 @@ from transceiverd.sdp.negotiate import NegotiationConfig, negotiate
 from transceiverd.sdp.parse import parse_offer
 from transceiverd.signalling.auth import TokenList
 from transceiverd.signalling.body import CallRequest, read_call_request
+from transceiverd.signalling.clients import Clients
 from transceiverd.signalling.config import SignallingSection
 from transceiverd.signalling.cors import CrossOrigin
 from transceiverd.signalling.diagnosis import diagnose
-from transceiverd.signalling.errors import Handler, HttpError, json_response
-from transceiverd.signalling.router import CallContext, CallRouter, Created, Unavailable
+from transceiverd.signalling.errors import Handler, HttpError, as_http_error, json_response
+from transceiverd.signalling.pace import SetupPaces
+from transceiverd.signalling.router import CallContext, CallRouter, CallSnapshot, Created, Unavailable
 
 logger = logging.getLogger("signalling")
 
@@ -45,43 +50,76 @@ class CallService:
         self._negotiation = negotiation
         self._limits = config.sdp_limits()
         self._pending = 0
+        self._clients = Clients(config.proxies, config.unlimited)
+        self._paces = SetupPaces(
+            config.setups_per_second, config.setups_burst, config.setups_per_second_address, config.setups_burst_address
+        )
+
+    @contextlib.contextmanager
+    def admitted(self, request: web.Request, dialect: Literal["realtime", "whip"]) -> Iterator[CallContext]:
+        """Around a set-up, before anything is read of it: who asks, and whether one more may be begun now.
+
+        Whatever refuses it is counted by its code. Raises HttpError, LimitReached.
+        """
+        try:
+            owner = self.tokens.require(request)
+            address = self._clients.address(request)
+            counted = self._clients.counted(address)
+            self._paces.admit(counted, time.monotonic())
+            with self._refunded():
+                yield CallContext(address, dialect, owner=owner, counted=counted)
+        except Exception as error:
+            known = as_http_error(error)
+            if known is not None:
+                self.counters[f"refused_{known.code}"] += 1
+            raise
+
+    @contextlib.contextmanager
+    def _refunded(self) -> Iterator[None]:
+        """What is no offer takes nobody's turn."""
+        try:
+            yield
+        except (HttpError, SdpError, web.HTTPException):
+            self._paces.refund()
+            raise
 
     async def place(self, wanted: CallRequest, context: CallContext) -> Created:
         """From an offer to an answer. Raises SdpError, RouterError."""
-        try:
-            offer = parse_offer(wanted.sdp, self._limits)
-            negotiation = negotiate(offer, self._negotiation)
-        except SdpError as error:
-            self.counters[f"refused_{error.code}"] += 1
-            raise
+        offer = parse_offer(wanted.sdp, self._limits)
+        negotiation = negotiate(offer, self._negotiation)
         if self._pending >= self.config.calls_pending_max:
             raise Unavailable("too_many_pending", "too many calls are being set up at this moment")
         self._pending += 1
         try:
-            created = await self.ask(self._router.create(offer, negotiation, context))
+            created = await self.ask(self._router.create(offer, negotiation, context._replace(session=wanted.session)))
         finally:
             self._pending -= 1
         self.counters["created"] += 1
         logger.info("%s placed by %s (%s)", callid.short(created.call_id), context.client_address, context.dialect)
         return created
 
-    async def end(self, call_id: str) -> None:
-        """Hang up. HttpError 404 for a call that is not."""
-        if not await self.ask(self._router.hangup(known_id(call_id))):
+    async def end(self, call_id: str, owner: str) -> None:
+        """Hang up. HttpError 404 for a call that is not, or is another's."""
+        if not await self.ask(self._router.hangup(known_id(call_id), owner)):
             raise no_such_call()
         self.counters["hung_up"] += 1
 
-    async def explain(self, call_id: str) -> web.Response:
+    async def explain(self, call_id: str, owner: str) -> web.Response:
         """The diagnosis of a call as JSON."""
-        snapshot = await self.ask(self._router.snapshot(known_id(call_id)))
+        snapshot = await self._seen(call_id, owner)
         if snapshot is None:
             raise no_such_call()
         return json_response(diagnose(snapshot))
 
-    async def exists(self, call_id: str) -> bool:
+    async def exists(self, call_id: str, owner: str) -> bool:
         """Whether a call lives."""
-        snapshot = await self.ask(self._router.snapshot(known_id(call_id)))
+        snapshot = await self._seen(call_id, owner)
         return snapshot is not None and snapshot.state not in ("closing", "closed")
+
+    async def _seen(self, call_id: str, owner: str) -> CallSnapshot | None:
+        """What this owner may see of a call."""
+        snapshot = await self.ask(self._router.snapshot(known_id(call_id)))
+        return snapshot if snapshot is not None and snapshot.owner == owner else None
 
     async def ask(self, answer: Awaitable[T]) -> T:
         """What the router says, or Unavailable when it says nothing in time."""
@@ -115,21 +153,21 @@ class CallRoutes:
 
     async def create(self, request: web.Request) -> web.Response:
         """`POST /v1/realtime/calls`."""
-        self._service.tokens.require(request)
-        wanted = await read_call_request(request, self._service.config.request_seconds)
-        created = await self._service.place(wanted, CallContext(request.remote or "", "realtime", wanted.session))
+        with self._service.admitted(request, "realtime") as context:
+            wanted = await read_call_request(request, self._service.config.request_seconds)
+            created = await self._service.place(wanted, context)
         return answer_response(created, f"{CALLS}/{created.call_id}")
 
     async def hangup(self, request: web.Request) -> web.Response:
         """`POST /v1/realtime/calls/{id}/hangup`, and DELETE as our extension."""
-        self._service.tokens.require(request)
-        await self._service.end(request.match_info["call_id"])
+        owner = self._service.tokens.require(request)
+        await self._service.end(request.match_info["call_id"], owner)
         return web.Response(status=200)
 
     async def diagnosis(self, request: web.Request) -> web.Response:
         """`GET /v1/realtime/calls/{id}/diagnosis`: what the server knows, for the page."""
-        self._service.tokens.require(request)
-        return await self._service.explain(request.match_info["call_id"])
+        owner = self._service.tokens.require(request)
+        return await self._service.explain(request.match_info["call_id"], owner)
 
     def _preflight(self, methods: str) -> Handler:
         async def options(request: web.Request) -> web.Response:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from transceiverd.sdp.limits import SdpLimits
+from transceiverd.signalling.clients import Networks
 
 Token = Annotated[str, Meta(min_length=16, max_length=512, pattern=r"^[A-Za-z0-9._~+/-]+=*$")]
 
@@ -53,6 +54,73 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     cors_origins: Annotated[
         list[str], Meta(description="Origins whose pages may place calls. `*`: any; tokens still count. Restart.")
     ] = msgspec.field(default_factory=lambda: ["*"])
+    proxies: Annotated[
+        list[str],
+        Meta(
+            description="Addresses or networks of reverse proxies, whose X-Forwarded-For is believed: bounds for one"
+            " address then count the client behind. Empty, the default: nobody's, since anybody can write one. Restart."
+        ),
+    ] = msgspec.field(default_factory=list)
+    unlimited: Annotated[
+        list[str],
+        Meta(
+            description="Networks whose calls and connections are not bounded by address. Default loopback: this"
+            " machine's own programs, and a proxy that `proxies` does not name. Restart."
+        ),
+    ] = msgspec.field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
+    calls_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Calls of this machine at once; further ones get 429. Default 0: as many as transceivers have"
+            " slots. Restart.",
+        ),
+    ] = 0
+    calls_per_address_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Calls at once from one IPv4 address or IPv6 /64; further ones get 429. 0: no bound. Default"
+            " 100: an office behind one address, and a tenth of one transceiver's slots. Restart.",
+        ),
+    ] = 100
+    calls_per_token_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Calls at once with one token; further ones get 429. Default 0, no bound: one token often"
+            " serves a whole application. Restart.",
+        ),
+    ] = 0
+    setups_per_second: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=100_000,
+            description="Call set-ups a second; further ones get 429 and a Retry-After that spreads them. Default 200:"
+            " at 2.5 ms each half of one CPU, and a thousand redials within 5 s. Restart.",
+        ),
+    ] = 200.0
+    setups_burst: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="Set-ups at once after a pause. Default 200, a second's worth. Restart."),
+    ] = 200
+    setups_per_second_address: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=100_000,
+            description="Set-ups a second from one IPv4 address or IPv6 /64. Default 10: an office that redials, and a"
+            " twentieth of what the server does. Restart.",
+        ),
+    ] = 10.0
+    setups_burst_address: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="Set-ups at once from one address after a pause. Default 20. Restart."),
+    ] = 20
     offer_bytes_max: Annotated[
         int, Meta(ge=4096, le=262_144, description="Bytes of an SDP offer; larger ones get 400. Restart.")
     ] = 65_536
@@ -75,6 +143,25 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     connections_max: Annotated[
         int, Meta(ge=8, le=100_000, description="HTTP connections at once; further ones get 503. Restart.")
     ] = 1_024
+    connections_per_address_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Of these from one IPv4 address or IPv6 /64; further ones get 429. Default 64: ten browsers"
+            " with six connections each. Restart.",
+        ),
+    ] = 64
+    header_seconds: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=600,
+            description="Seconds from the connection, or from a further request's first byte, to the end of the"
+            " request's header, TLS handshake included; then it is cut off. Default 5: one lost packet and its"
+            " repetitions on a slow line. Restart.",
+        ),
+    ] = 5.0
     request_seconds: Annotated[
         float,
         Meta(
@@ -98,6 +185,11 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             raise ValueError('auth = "tokens" needs tokens')
         if self.auth != "tokens" and self.tokens:
             raise ValueError('tokens are given but not asked for: add auth = "tokens"')
+        for key in ("proxies", "unlimited"):
+            try:
+                Networks(getattr(self, key))
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
         if self.tls_port and not (self.tls_certificate and self.tls_key):
             raise ValueError("tls_port needs tls_certificate and tls_key")
 

@@ -44,6 +44,10 @@ class CallContext(NamedTuple):
     dialect: Literal["realtime", "whip"]
     session: bytes = b""
     """The `session` part of the request: a JSON object as sent, or nothing."""
+    owner: str = ""
+    """Which token (`auth.owner_of`); empty where none is asked for. Only the same one may see and end the call."""
+    counted: str = ""
+    """The name under which calls of this address are counted; empty: they are not."""
 
 
 class Created(NamedTuple):
@@ -89,6 +93,8 @@ class CallSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str = "realtime"
     client_address: str = ""
     """Where the offer came from over HTTP."""
+    owner: str = ""
+    """See `CallContext.owner`."""
     answered_addresses: list[str] = []
     """The addresses of our candidates."""
     answered_port: int = 0
@@ -122,8 +128,9 @@ class CallRouter(Protocol):
     async def create(self, offer: Offer, negotiation: Negotiation, context: CallContext) -> Created:
         """Open a call on a transceiver with room. Raises SdpError too, where only it can judge an offer."""
 
-    async def hangup(self, call_id: str) -> bool:
-        """End a call with BYE and close_notify; False: there is no such call, or no more."""
+    async def hangup(self, call_id: str, owner: str | None) -> bool:
+        """End a call with BYE and close_notify; False: there is no such call, or no more, or it is another owner's.
+        Owner `None` may end any."""
 
     async def snapshot(self, call_id: str) -> CallSnapshot | None:
         """What is known of a call that lives or ended a short while ago."""

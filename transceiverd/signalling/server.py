@@ -4,7 +4,6 @@ The signalling process makes one `HttpServer` for each application. Sockets come
 or ready-made from a supervisor that outlives this process.
 """
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -14,9 +13,9 @@ import stat
 
 from aiohttp import web
 
-from transceiverd.signalling.guard import TLS_HANDSHAKE_SECONDS, ConnectionGuard, access_logger_class
+from transceiverd.signalling.acceptor import BACKLOG, Acceptor
+from transceiverd.signalling.guard import ConnectionGuard, access_logger_class
 
-BACKLOG = 1024  # connections the kernel holds while this process is busy: a storm of redials
 LINGERING_SECONDS = 2.0  # reading on after an early error answer, so that the client sees it and not a reset
 SHUTDOWN_SECONDS = 2.0  # for answers in work when the server stops
 
@@ -27,6 +26,7 @@ class HttpServer:
     def __init__(self, app: web.Application, guard: ConnectionGuard, **limits: float) -> None:
         """`limits` are aiohttp's: `keepalive_timeout` in seconds, `max_field_size`, `max_line_size`, `max_headers`."""
         self.guard = guard
+        app.middlewares.insert(0, guard.middleware)
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
@@ -36,7 +36,7 @@ class HttpServer:
             shutdown_timeout=SHUTDOWN_SECONDS,
             **limits,
         )
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[Acceptor] = []
 
     async def start(self) -> None:
         """Make ready; listen with `listen`."""
@@ -45,17 +45,8 @@ class HttpServer:
 
     async def listen(self, end: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Serve on a bound socket, which then belongs to this server."""
-        loop = asyncio.get_running_loop()
         assert self._runner.server is not None, "start() comes first"
-        factory = self.guard.factory(self._runner.server)
-        handshake = TLS_HANDSHAKE_SECONDS if tls is not None else None
-        if end.family == socket.AF_UNIX:
-            server = await loop.create_unix_server(factory, sock=end, backlog=BACKLOG)
-        else:
-            server = await loop.create_server(
-                factory, sock=end, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=handshake
-            )
-        self._listeners.append(server)
+        self._listeners.append(Acceptor(end, self.guard, self._runner.server, tls))
 
     async def stop(self) -> None:
         """Accept no more, finish what is in work, close all."""

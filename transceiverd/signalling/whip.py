@@ -12,7 +12,6 @@ from aiohttp import web
 from transceiverd.signalling.body import CallRequest, read_body, read_sdp, unsupported_type
 from transceiverd.signalling.calls import CallService, answer_response, no_such_call
 from transceiverd.signalling.errors import HttpError
-from transceiverd.signalling.router import CallContext
 from transceiverd.signalling.trickle import MEDIA_TYPE, parse_fragment
 
 WHIP = "/whip"
@@ -36,23 +35,23 @@ class WhipRoutes:
 
     async def create(self, request: web.Request) -> web.Response:
         """An offer for an answer: 201, Location, ETag."""
-        self._service.tokens.require(request)
-        sdp = await read_sdp(request, self._service.config.request_seconds)
-        created = await self._service.place(CallRequest(sdp), CallContext(request.remote or "", "whip"))
+        with self._service.admitted(request, "whip") as context:
+            sdp = await read_sdp(request, self._service.config.request_seconds)
+            created = await self._service.place(CallRequest(sdp), context)
         headers = {"ETag": entity_tag(created.call_id), "Accept-Patch": MEDIA_TYPE}
         return answer_response(created, f"{WHIP}/{created.call_id}", headers)
 
     async def delete(self, request: web.Request) -> web.Response:
         """The end of the call. An entity tag is ignored here (RFC 9725 4.3.1)."""
-        self._service.tokens.require(request)
-        await self._service.end(request.match_info["call_id"])
+        owner = self._service.tokens.require(request)
+        await self._service.end(request.match_info["call_id"], owner)
         return web.Response(status=200)
 
     async def patch(self, request: web.Request) -> web.Response:
         """Trickled candidates: 204. An ICE restart: 422."""
-        self._service.tokens.require(request)
+        owner = self._service.tokens.require(request)
         call_id = request.match_info["call_id"]
-        if not await self._service.exists(call_id):
+        if not await self._service.exists(call_id, owner):
             raise no_such_call()
         if request.content_type != MEDIA_TYPE:
             raise unsupported_type(MEDIA_TYPE)
