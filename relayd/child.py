@@ -9,11 +9,21 @@ import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from relayd.child_messages import AttachLane, DetachLane, KeysLoaded, Leave, LoadKeys, encode, receive_from_supervisor
+from relayd.child_messages import (
+    AttachLane,
+    DetachLane,
+    KeysLoaded,
+    Leave,
+    LoadKeys,
+    SetLogLevel,
+    encode,
+    receive_from_supervisor,
+)
 from relayd.holding import Holding
 from relayd.ufrag_keys import KeyFileError, UfragKeys
 from relayd.worker import Worker
 from shm.daemon.child import settle
+from shm.daemon.logs import set_log_level
 from shm.lane import Lane
 
 
@@ -82,6 +92,8 @@ def _obey(worker: Worker, birth: Birth) -> bool:
             _close(lanes.pop(transceiver, None))
         case LoadKeys(path):
             _load_keys(worker, birth, path)
+        case SetLogLevel(level):
+            set_log_level(level)
         case Leave():
             return False
     return True

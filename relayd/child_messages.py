@@ -33,6 +33,12 @@ class LoadKeys(msgspec.Struct, tag=True, frozen=True):
     path: str
 
 
+class SetLogLevel(msgspec.Struct, tag=True, frozen=True):
+    """To the worker: log from this level up."""
+
+    level: str
+
+
 class Leave(msgspec.Struct, tag=True, frozen=True):
     """To the worker: end now, between two batches."""
 
@@ -43,7 +49,7 @@ class KeysLoaded(msgspec.Struct, tag=True, frozen=True):
     fingerprints: dict[int, str]
 
 
-ToWorker = AttachLane | DetachLane | LoadKeys | Leave
+ToWorker = AttachLane | DetachLane | LoadKeys | SetLogLevel | Leave
 
 _encoder = msgspec.json.Encoder()
 _to_worker = msgspec.json.Decoder(ToWorker)

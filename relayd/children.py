@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from relayd.child import Birth, run_worker
-from relayd.child_messages import Leave, ToWorker, decode_from_worker, encode
+from relayd.child_messages import Leave, SetLogLevel, ToWorker, decode_from_worker, encode
 from relayd.config import Relay
 from relayd.holding import Holding
 from relayd.ufrag_keys import UfragKeys
@@ -29,7 +29,8 @@ class Household:
     """What all posts share."""
 
     loop: EventLoop
-    config: Relay
+    config: Callable[[], Relay]
+    """As the last reload left it."""
     machine: int
     supervisor: int
     """Its pid."""
@@ -50,13 +51,14 @@ class WorkerPost(Post[ToWorker]):
         self._household = household
         self._fingerprints: dict[int, str] = {}
         self._stall = self._new_stall_watch()
-        config = household.config
+        config = household.config()
+        self._backoff = RestartBackoff(config.restart_burst, config.restart_window_ms * 1_000_000)
         super().__init__(
             f"worker {holding.index}",
             household.loop,
             lambda control: run_worker(self._birth(control)),
             encode,
-            RestartBackoff(config.restart_burst, config.restart_window_ms * 1_000_000),
+            self._backoff,
             before_start=self._take_keys,
             on_started=self._started,
             on_message=self._hear_keys,
@@ -75,7 +77,12 @@ class WorkerPost(Post[ToWorker]):
     def look(self, now: int) -> None:
         """Compare the heartbeat with the last one seen; kill a worker that has work and does not turn."""
         if self.process is not None and self._stall.observe(self.holding.heartbeat(), self._work_waits, now):
-            self.kill_stuck(f"made no turn for {self._household.config.stuck_after_ms} ms with work waiting")
+            self.kill_stuck(f"made no turn for {self._household.config().stuck_after_ms} ms with work waiting")
+
+    def configure(self, config: Relay) -> None:
+        """Take what can change while it runs."""
+        self._backoff.configure(config.restart_burst, config.restart_window_ms * 1_000_000)
+        self._stall = self._new_stall_watch()
 
     def _take_keys(self) -> None:
         self._fingerprints = self._household.keys().fingerprints()
@@ -87,7 +94,7 @@ class WorkerPost(Post[ToWorker]):
             [other for other in household.holdings if other is not self.holding],
             household.keys(),
             household.machine,
-            household.config.batch,
+            household.config().batch,
             household.supervisor,
             control,
             household.lock_fd,
@@ -104,7 +111,7 @@ class WorkerPost(Post[ToWorker]):
         self._household.on_keys_loaded()
 
     def _new_stall_watch(self) -> StallWatch:
-        stuck_after_ns = self._household.config.stuck_after_ms * 1_000_000
+        stuck_after_ns = self._household.config().stuck_after_ms * 1_000_000
         return StallWatch(stuck_after_ns, stuck_after_ns // LOOKS_PER_STALL)
 
     def _work_waits(self) -> bool:
@@ -123,13 +130,19 @@ class Children:
     def __init__(self, household: Household) -> None:
         self.posts = [WorkerPost(holding, household) for holding in household.holdings]
         self._loop = household.loop
-        self._tick_ns = household.config.stuck_after_ms * 1_000_000 // LOOKS_PER_STALL
+        self._config = household.config
 
     def start(self) -> None:
         """Start every worker, and the watch over them."""
         for post in self.posts:
             post.start()
-        self._loop.call_after(self._tick_ns, self._look)
+        self._look()
+
+    def configure(self, config: Relay, log_level: str) -> None:
+        """Take what can change while they run."""
+        for post in self.posts:
+            post.configure(config)
+            post.send(SetLogLevel(log_level))
 
     def stop(self, patience_ns: int) -> None:
         """End every worker: by asking, and after `patience_ns` by SIGKILL. Runs the loop meanwhile."""
@@ -145,4 +158,4 @@ class Children:
         now = time.monotonic_ns()
         for post in self.posts:
             post.look(now)
-        self._loop.call_after(self._tick_ns, self._look)
+        self._loop.call_after(self._config().stuck_after_ms * 1_000_000 // LOOKS_PER_STALL, self._look)

@@ -1,8 +1,8 @@
 """The `[relay]` section of the configuration file, and the impossible combinations in it.
 
 Read by main.py through shm/daemon, which checks types and bounds and names file, key, what was found and what is
-allowed. Every option is read at the start only; a change needs a restart of relayd, which no call notices for longer
-than its transceiver needs to attach again.
+allowed. What ends in "Reload." is taken by a reload; the rest needs a restart of relayd, which no call notices for
+longer than its transceiver needs to attach again.
 """
 
 import ipaddress
@@ -17,57 +17,142 @@ SOCKET_NAME = "relayd.sock"
 class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The relay: public UDP port, workers, and who may attach."""
 
-    port: Annotated[int, Meta(ge=0, le=65535)] = 3478
-    """UDP port that clients send to, in IPv4 and IPv6. 0: any free one. Default 3478, STUN's; restart."""
+    port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="UDP port that clients send to, in IPv4 and IPv6. 0: any free one. The default is STUN's."
+            " Restart.",
+        ),
+    ] = 3478
 
-    port_search: Annotated[int, Meta(ge=0, le=1000)] = 0
-    """How many further ports above `port` to try when it is taken. Default 0: refuse to start; restart."""
+    port_search: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="How many further ports above `port` to try when it is taken. 0: refuse to start. Restart.",
+        ),
+    ] = 0
 
-    bind4: str = "0.0.0.0"
-    """IPv4 address to listen on; empty: no IPv4. Default 0.0.0.0, all of them; restart."""
+    bind4: Annotated[
+        str,
+        Meta(
+            description="IPv4 address to listen on; empty: no IPv4. 0.0.0.0: all there are. Restart.",
+        ),
+    ] = "0.0.0.0"
 
-    bind6: str = "::"
-    """IPv6 address to listen on; empty: no IPv6. Default ::, all of them; a machine without IPv6 is a warning;
-    restart."""
+    bind6: Annotated[
+        str,
+        Meta(
+            description="IPv6 address to listen on; empty: no IPv6. ::, all there are; a machine without IPv6 is "
+            "a warning. Restart.",
+        ),
+    ] = "::"
 
-    workers: Annotated[int, Meta(ge=0, le=256)] = 0
-    """Worker processes. 0: one for each CPU that relayd may use. More than CPUs share them in turn. Default 0;
-    restart."""
+    workers: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=256,
+            description="Worker processes. 0: one for each CPU that relayd may use. More than CPUs share them in "
+            "turn. Restart.",
+        ),
+    ] = 0
 
-    cpus: tuple[Annotated[int, Meta(ge=0, le=4095)], ...] = ()
-    """CPUs to pin workers to, in this order. Empty: all that relayd may use. Default empty; restart."""
+    cpus: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=4095)], ...],
+        Meta(
+            description="CPUs to pin workers to, in this order. Empty: all that relayd may use. Restart.",
+        ),
+    ] = ()
 
-    batch: Annotated[int, Meta(ge=1, le=256)] = 64
-    """Packets a worker takes from the kernel in one call. More saves system calls at full load only, and is what a
-    worker's death can lose. Default 64; restart."""
+    batch: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="Packets a worker takes from the kernel in one call. More saves system calls at full load"
+            " only, and is what a worker's death can lose. Restart.",
+        ),
+    ] = 64
 
-    receive_buffer_bytes: Annotated[int, Meta(ge=65536, le=1 << 30)] = 4 << 20
-    """Kernel receive buffer of each socket, bytes; what waits there survives a worker. The kernel doubles it, and a
-    voice packet takes about 830 of that. Default 4194304, a second of 10,000 packets/s; restart."""
+    receive_buffer_bytes: Annotated[
+        int,
+        Meta(
+            ge=65536,
+            le=1 << 30,
+            description="Kernel receive buffer of each socket; what waits there survives a worker. The kernel "
+            "doubles it, and a voice packet takes about 830 of that. The default holds half a second "
+            "of 10,000 packets/s. Restart.",
+        ),
+    ] = 4 << 20
 
-    flow_table_entries: Annotated[int, Meta(ge=1024, le=1 << 24)] = 65536
-    """Client addresses each worker can know, 128 bytes each; rounded up to a power of two. Every worker knows all
-    calls. Default 65536: 10,000 calls with 3 addresses each stay at half load; restart."""
+    flow_table_entries: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=1 << 24,
+            description="Client addresses each worker can know, 128 bytes each; rounded up to a power of two. "
+            "Every worker knows all calls. With the default 10,000 calls with 3 addresses each stay "
+            "at half load. Restart.",
+        ),
+    ] = 65536
 
-    stuck_after_ms: Annotated[int, Meta(ge=100, le=60000)] = 1000
-    """A worker that has work and makes no turn for so long is killed and replaced, ms. Default 1000; restart."""
+    stuck_after_ms: Annotated[
+        int,
+        Meta(
+            ge=100,
+            le=60000,
+            description="A worker that has work and makes no turn for so long is killed and replaced. Reload.",
+        ),
+    ] = 1000
 
-    restart_burst: Annotated[int, Meta(ge=1, le=1000)] = 5
-    """Deaths of one worker within `restart_window_ms` that are answered at once; later ones with a growing delay
-    (50 ms doubling up to 5 s). Default 5; restart."""
+    restart_burst: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="Deaths of one worker within `restart_window_ms` that are answered at once; later ones "
+            "with a growing delay (50 ms doubling up to 5 s). Reload.",
+        ),
+    ] = 5
 
-    restart_window_ms: Annotated[int, Meta(ge=1000, le=3600000)] = 10000
-    """See `restart_burst`, ms. Default 10000; restart."""
+    restart_window_ms: Annotated[
+        int,
+        Meta(
+            ge=1000,
+            le=3600000,
+            description="The window in which `restart_burst` counts. Reload.",
+        ),
+    ] = 10000
 
-    peers: tuple[str, ...] = ()
-    """Users (names or uids) that may use the control socket besides root and relayd's own user. Default empty;
-    restart."""
+    peers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Users (names or uids) that may use the control socket besides root and relayd's own "
+            "user. Reload.",
+        ),
+    ] = ()
 
-    group: str = ""
-    """Group that owns the control socket and whose members may use it, too. Default empty: relayd's own; restart."""
+    group: Annotated[
+        str,
+        Meta(
+            description="Group that owns the control socket and whose members may use it, too. Empty: relayd's "
+            "own. Restart.",
+        ),
+    ] = ""
 
-    connections: Annotated[int, Meta(ge=2, le=1000)] = 32
-    """Connections to the control socket at once; transceiverd holds one, every relayctl one. Default 32; restart."""
+    connections: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=1000,
+            description="Connections to the control socket at once; transceiverd holds one, every relayctl one. "
+            "Reload.",
+        ),
+    ] = 32
 
     def __post_init__(self) -> None:
         """Refuse what does not go together, by ValueError."""

@@ -6,32 +6,34 @@ Called by main.py and relayctl.py. The sections of other daemons pass unread (sh
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from relayd.config import Relay
 from shm.daemon.common import Ringline
 from shm.daemon.common import runtime_directory as configured_directory
 from shm.daemon.config import load
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {"ringline": Ringline, "relay": Relay}
 
 
 @dataclass(frozen=True)
 class Configuration:
     """What the command line and the file say together."""
 
+    ringline: Ringline
     relay: Relay
     runtime_directory: Path
-    machine: int
-    log_level: str
 
 
-def load_configuration(path: Path | None, runtime_directory: Path | None = None) -> Configuration:
-    """Read the file, or `/etc/ringline/ringline.toml` if it exists; the directory given here goes before the file's.
+def load_configuration(
+    path: Path | None, runtime_directory: Path | None = None, log_level: str | None = None
+) -> Configuration:
+    """Read the file, or `/etc/ringline/ringline.toml` if it exists; what is given here goes before the file's.
 
     Raises ConfigurationError.
     """
-    sections = load(path, {"ringline": Ringline, "relay": Relay})
+    sections = load(path, SECTIONS)
     common: Ringline = sections["ringline"]
-    return Configuration(
-        relay=sections["relay"],
-        runtime_directory=runtime_directory or configured_directory(common),
-        machine=common.machine,
-        log_level=common.log_level,
-    )
+    if log_level is not None:
+        common = msgspec.structs.replace(common, log_level=log_level)
+    return Configuration(common, sections["relay"], runtime_directory or configured_directory(common))

@@ -91,6 +91,11 @@ class ControlServer:
         self._resume: Timer | None = None
         self._listen()
 
+    def configure(self, admission: Admission, connections_max: int) -> None:
+        """For connections from now on; those that are open were let in."""
+        self._admission = admission
+        self._connections_max = connections_max
+
     def worker_replaced(self, worker: int, pid: int) -> None:
         """Tell the attached transceiverd."""
         if self.transceiverd is not None:

@@ -5,6 +5,7 @@ transceiverd rotates `ufrag.keys` and asks for each new key to be confirmed befo
 has every worker do so, and answers when the last one has said that it did, or was born since.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,10 @@ log = logging.getLogger("supervisor")
 KEY_FILE_NAME = "ufrag.keys"
 # Confirmations that wait at once; there are four key ids, and one transceiverd.
 PENDING_MAX = 16
+
+
+class KeysRefused(RuntimeError):
+    """The key file is not taken; the message names it and says why."""
 
 
 class KeyedPost(Protocol):
@@ -44,7 +49,8 @@ class KeyConfirmation:
     def confirm(self, key_id: int, fingerprint: str, confirmed: Callable[[], None]) -> str | None:
         """Call `confirmed` once every worker verifies under the key. Gives the reason when that cannot come true."""
         if self.keys.fingerprints().get(key_id) != fingerprint:
-            self.reload()
+            with contextlib.suppress(KeysRefused):  # then the fingerprint below is not the one asked for
+                self.reload(attached=False)
         known = self.keys.fingerprints().get(key_id, "none")
         if known != fingerprint:
             return f"key {key_id} in {self.path} has the fingerprint {known}"
@@ -55,13 +61,24 @@ class KeyConfirmation:
         self.settle()
         return None
 
-    def reload(self) -> None:
-        """Read the file again and have the workers do so. A file that cannot be used is logged; the old keys stay."""
+    def reload(self, *, attached: bool) -> None:
+        """Read the file again and have the workers do so. Raises KeysRefused, and then the old keys stay.
+
+        While a transceiverd is `attached` a key may be added, but one that is known neither goes nor changes: calls may
+        live under it, which transceiverd knows and this daemon does not. It says so by asking for a confirmation.
+        """
         try:
             keys = UfragKeys.load(self.path)
         except (KeyFileError, OSError) as error:
             log.error("%s cannot be read, the keys stay as they are: %s", self.path, error)
-            return
+            raise KeysRefused(f"{self.path} cannot be used: {error}") from None
+        changed = [key for key, known in self.keys.fingerprints().items() if keys.fingerprints().get(key) != known]
+        if attached and changed:
+            names = ", ".join(map(str, changed))
+            raise KeysRefused(
+                f"{self.path} takes away or changes key {names}, under which calls may live: transceiverd knows, so "
+                f"`relayctl reload transceiverd` decides; `relayctl keys rotate` is the way to a new key"
+            )
         if keys != self.keys:
             log.info("ufrag keys are now %s", keys.fingerprints())
         self.keys = keys

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from relayd.admission import Admission, UnknownPeer
-from relayd.configuration import Configuration, load_configuration
+from relayd.configuration import SECTIONS, Configuration, load_configuration
 from relayd.control import SocketPathRefused
 from relayd.sockets import BindRefused, PortTaken
 from relayd.supervisor import Supervisor
@@ -28,11 +28,12 @@ stop or restart first. Without a configuration file built-in defaults hold, and 
 EPILOG = """\
 examples:
   relayd                                 serve UDP 3478 on all addresses
-  relayd --config ringline.toml          with options; see [relay] in relayd/README.md, every key with its default
+  relayd --config ringline.toml          with options
+  relayd --help-config                   every option: meaning, unit, default, range, reload or restart
   relayd --check-config                  check the file and exit, before a restart
   relayctl status                        what the running relayd sees
 
-signals: SIGTERM and SIGINT stop it; SIGHUP reads ufrag.keys again.
+signals: SIGTERM and SIGINT stop it; SIGHUP reads the configuration and ufrag.keys again, as `relayctl reload relayd`.
 exit status: 0 stopped as asked, 1 could not start, 2 wrong command line or configuration.
 """
 
@@ -44,22 +45,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         DESCRIPTION,
         EPILOG,
         load=_load,
-        log_level=lambda configuration: configuration.log_level,
-        start=lambda configuration: Supervisor(
-            configuration.relay, configuration.runtime_directory, configuration.machine
-        ),
+        check=_check,
+        log_level=lambda configuration: configuration.ringline.log_level,
+        start=Supervisor,
+        sections=SECTIONS,
         refusals=(PortTaken, BindRefused, SocketPathRefused, KeyFileError),
     )
     return command.run(arguments)
 
 
 def _load(options: argparse.Namespace) -> Configuration:
-    configuration = load_configuration(options.config, options.runtime_directory)
+    configuration = load_configuration(options.config, options.runtime_directory, options.log_level)
+    _check(options, configuration)
+    return configuration
+
+
+def _check(options: argparse.Namespace, configuration: Configuration) -> None:
     try:
         Admission.of(configuration.relay.peers, configuration.relay.group)
     except UnknownPeer as error:
         raise ConfigurationError(str(error), file=str(options.config or DEFAULT_PATH)) from None
-    return configuration
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The command `relayctl`: looks at the running system. Its own subcommand is `status`; others join by entry point.
+"""The command `relayctl`: looks at the running system and gives it orders.
+
+Its own subcommands are `status`, here, and those of ordering.py; others join by entry point.
 
 A distribution adds a subcommand with an entry point of the group `ringline.relayctl`: a function `register(subparsers)`
 that adds its parser and sets `run`, a function of the parsed options that gives the exit status. The options before the
@@ -21,6 +23,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from relayd import ordering
 from relayd.configuration import load_configuration
 from relayd.relay_client import NoRelay, RefusedByRelay, RelayClient
 from relayd.status import Status
@@ -41,19 +44,23 @@ examples:
   relayctl status --watch 1        the same, every second
   relayctl status --json           for programs; fields as in relayd/status.py
   relayctl status --check          silent and 0 when all is well, else the complaints and 4
+  relayctl reload relayd           take a changed configuration; 3 and the reason when it is refused
+  relayctl keys rotate             mint new calls under a new ufrag key
 
-exit status: 0 done, 1 no relayd answers, 2 wrong command line or configuration, 3 refused, 4 --check found something.
+exit status: 0 done, 1 no daemon answers, 2 wrong command line or configuration, 3 refused, 4 --check found something.
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line with all subcommands that are installed."""
-    parser = argparse.ArgumentParser(prog="relayctl", description="Look at the running Ringline relay.", epilog=EPILOG,
+    parser = argparse.ArgumentParser(prog="relayctl", epilog=EPILOG,
+                                     description="Look at the running Ringline system, and give it orders.",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--config", type=Path, metavar="FILE", help="the file that relayd was started with")
     parser.add_argument("--runtime-directory", type=Path, metavar="DIRECTORY", help="where relayd.sock is")
     subparsers = parser.add_subparsers(title="subcommands", required=True, metavar="SUBCOMMAND")
     _register_status(subparsers)
+    ordering.register(subparsers)
     _register_others(subparsers)
     return parser
 

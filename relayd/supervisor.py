@@ -11,23 +11,27 @@ import gc
 import logging
 import os
 import signal
-from pathlib import Path
 
 from relayd.admission import Admission
 from relayd.attachments import Attachments
 from relayd.children import Children, Household
 from relayd.config import SOCKET_NAME, Relay
+from relayd.configuration import Configuration
 from relayd.control import ControlServer, open_listener
 from relayd.holding import Holding
-from relayd.key_confirmation import KeyConfirmation
+from relayd.key_confirmation import KeyConfirmation, KeysRefused
 from relayd.sockets import PublicSockets, open_sockets
 from relayd.status_report import Reporter
 from relayd.worker import worker_counter_names
 from shm.attach import Welcome
+from shm.daemon.config import ConfigurationError
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
+from shm.daemon.logs import set_log_level
 from shm.daemon.loop import EventLoop
 from shm.daemon.notify import notify
+from shm.daemon.orders import OrderDesk, Report
 from shm.daemon.process import place_workers, raise_descriptor_limit, usable_cpus
+from shm.daemon.reload import Source, announce_end, announce_reload, changed_settings
 
 log = logging.getLogger("supervisor")
 
@@ -39,13 +43,17 @@ LEAVE_PATIENCE_NS = 500_000_000
 class Supervisor:
     """Everything that relayd is, from start to end. `run` returns after SIGTERM or SIGINT."""
 
-    def __init__(self, config: Relay, runtime_directory: Path, machine: int) -> None:
+    def __init__(self, configuration: Configuration, source: Source[Configuration]) -> None:
         """Take the lock, the port and the memory, start the workers.
 
         Raises RuntimeDirectoryRefused, LockHeld, PortTaken, BindRefused, SocketPathRefused, KeyFileError, UnknownPeer,
         OSError; nothing is left behind then but the directory and its lock file.
         """
         raise_descriptor_limit()
+        self._configuration = configuration
+        self._source = source
+        config, runtime_directory = configuration.relay, configuration.runtime_directory
+        machine = configuration.ringline.machine
         admission = Admission.of(config.peers, config.group)
         prepare_runtime_directory(runtime_directory)
         self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
@@ -55,7 +63,7 @@ class Supervisor:
         self._holdings = _make_holdings(config, cpus, self._sockets)
         listener = open_listener(runtime_directory / SOCKET_NAME, config.group)
         self._loop = EventLoop()
-        self._children = Children(self._household(config, machine))
+        self._children = Children(self._household(machine))
         self._keys.posts = list(self._children.posts)
         attachments = Attachments(self._holdings, self._children)
         reporter = Reporter(
@@ -72,6 +80,9 @@ class Supervisor:
             lambda layout: self._welcome(layout, machine, config),
             lambda: reporter.report(self._control),
         )
+        self._orders = OrderDesk(
+            self._loop, runtime_directory, "relayd", {"reload": lambda _arguments, reply: reply(self._reload())}
+        )
 
     @property
     def port(self) -> int:
@@ -82,7 +93,7 @@ class Supervisor:
         """Serve until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._loop.stop)
-        self._loop.on_signal(signal.SIGHUP, self._keys.reload)
+        self._loop.on_signal(signal.SIGHUP, self._reload)
         gc.collect()
         gc.freeze()  # a collection here or in a worker would else touch, and so copy, every page they share
         self._children.start()
@@ -95,6 +106,7 @@ class Supervisor:
     def _stop(self) -> None:
         log.info("stopping")
         notify("STOPPING=1")
+        self._orders.close()
         self._control.close()
         self._children.stop(LEAVE_PATIENCE_NS)
         for holding in self._holdings:
@@ -103,10 +115,31 @@ class Supervisor:
         self._lock.release()
         log.info("stopped")
 
-    def _household(self, config: Relay, machine: int) -> Household:
+    def _reload(self) -> Report:
+        """Take what can change, or refuse all of it with the reason (SIGHUP, and `relayctl reload relayd`)."""
+        announce_reload()
+        try:
+            change = changed_settings(self._configuration, self._source)
+            self._keys.reload(attached=self._control.transceiverd is not None)
+        except (ConfigurationError, KeysRefused) as error:
+            report = Report(False, str(error))
+        else:
+            self._configure(change.settings)
+            report = change.report()
+        announce_end(report)
+        return report
+
+    def _configure(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        config, level = configuration.relay, configuration.ringline.log_level
+        set_log_level(level)
+        self._control.configure(Admission.of(config.peers, config.group), config.connections)
+        self._children.configure(config, level)
+
+    def _household(self, machine: int) -> Household:
         return Household(
             loop=self._loop,
-            config=config,
+            config=lambda: self._configuration.relay,
             machine=machine,
             supervisor=self._lock.owner_pid,
             lock_fd=self._lock.fd,

@@ -88,17 +88,27 @@ class UfragKeys:
         """The keys of the file. FileNotFoundError; KeyFileError for anything that is not such a file."""
         data = Path(path).read_bytes()
         try:
-            if len(data) > FILE_BYTES_MAX:
-                raise ValueError(f"{len(data)} bytes, at most {FILE_BYTES_MAX} are allowed")
-            stored = msgspec.json.decode(data, type=KeyFile)
-            if stored.format != FILE_FORMAT:
-                raise ValueError(f"format {stored.format}, this release reads {FILE_FORMAT}")
-            if len({key.id for key in stored.keys}) != len(stored.keys):
-                raise ValueError("a key id appears twice")
-            by_id = {key.id: key.secret for key in stored.keys}
-            return cls(stored.current, by_id, {key.id: key.created for key in stored.keys})
+            return cls.decode(data)
         except ValueError as error:  # msgspec's errors are ValueErrors and name the place, not the value
             raise KeyFileError(f"{path}: {error}") from error
+
+    @classmethod
+    def decode(cls, data: bytes) -> "UfragKeys":
+        """The keys of a file's bytes. ValueError for anything that is not such a file."""
+        if len(data) > FILE_BYTES_MAX:
+            raise ValueError(f"{len(data)} bytes, at most {FILE_BYTES_MAX} are allowed")
+        stored = msgspec.json.decode(data, type=KeyFile)
+        if stored.format != FILE_FORMAT:
+            raise ValueError(f"format {stored.format}, this release reads {FILE_FORMAT}")
+        if len({key.id for key in stored.keys}) != len(stored.keys):
+            raise ValueError("a key id appears twice")
+        by_id = {key.id: key.secret for key in stored.keys}
+        return cls(stored.current, by_id, {key.id: key.created for key in stored.keys})
+
+    def encode(self) -> bytes:
+        """As the file has them: secrets, so keep them to processes of ours."""
+        stored = [StoredKey(key_id, secret, self._created[key_id]) for key_id, secret in self._secrets.items()]
+        return msgspec.json.encode(KeyFile(FILE_FORMAT, self.current, stored))
 
     @classmethod
     def load_or_create(cls, path: str | os.PathLike[str]) -> "UfragKeys":
@@ -172,8 +182,7 @@ class UfragKeys:
         return f"UfragKeys(current={self.current}, fingerprints={self.fingerprints()})"
 
     def _write_temporary(self, target: Path) -> Path:
-        stored = [StoredKey(key_id, secret, self._created[key_id]) for key_id, secret in self._secrets.items()]
-        data = msgspec.json.encode(KeyFile(FILE_FORMAT, self.current, stored))
+        data = self.encode()
         temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -5,15 +5,16 @@ import os
 import socket
 
 from transceiverd import links
+from transceiverd.link import QUEUE_MAX, Link, socket_pair
 
 
 def test_links_carry_messages_in_order_with_their_descriptors() -> None:
     async def story() -> None:
-        left, right = links.socket_pair()
+        left, right = socket_pair()
         seen: list[tuple[links.AnyMessage, list[int]]] = []
         closed = asyncio.Event()
-        receiver = links.Link(right, lambda message, fds: seen.append((message, fds)), closed.set)
-        sender = links.Link(left, lambda *_: None, lambda: None)
+        receiver = Link(right, lambda message, fds: seen.append((message, fds)), closed.set)
+        sender = Link(left, lambda *_: None, lambda: None)
         read, write = os.pipe()
         for n in range(2000):  # more than the socket holds at once
             sender.send(links.HangupDone(n, True))
@@ -37,10 +38,10 @@ def test_links_carry_messages_in_order_with_their_descriptors() -> None:
 
 def test_links_cut_off_a_peer_that_does_not_read() -> None:
     async def story() -> None:
-        left, right = links.socket_pair()
+        left, right = socket_pair()
         lost = asyncio.Event()
-        sender = links.Link(left, lambda *_: None, lost.set)
-        for n in range(2 * links.QUEUE_MAX):
+        sender = Link(left, lambda *_: None, lost.set)
+        for n in range(2 * QUEUE_MAX):
             sender.send(links.HangupDone(n, True))
         assert lost.is_set()
         assert sender.closed
@@ -55,7 +56,7 @@ def test_links_end_at_what_is_no_message() -> None:
         right.setblocking(False)
         closed = asyncio.Event()
         seen: list[object] = []
-        links.Link(right, lambda message, _: seen.append(message), closed.set)
+        Link(right, lambda message, _: seen.append(message), closed.set)
         left.send(b"\x81nonsense")
         await asyncio.wait_for(closed.wait(), 2)
         assert not seen

@@ -70,6 +70,7 @@ class UdpCaller:
         fingerprint = Fingerprint(*re.search(r"^a=fingerprint:(\S+) (\S+)", self.answer, re.M).groups())  # type: ignore[union-attr]
         role = Role.SERVER if "a=setup:active" in self.answer else Role.CLIENT
         self.client = Client(created, role, seed=seed, now=time.monotonic_ns(), path=self._key(), server=(fingerprint,))
+        self._first = self.client.sequence
 
     def _key(self) -> bytes:
         own = self.end.getsockname()
@@ -106,6 +107,17 @@ class UdpCaller:
         while not until() and time.monotonic() < deadline:
             self.step()
         return bool(until())
+
+    def lost(self) -> int:
+        """Stop talking, wait for what is on the way, and give how many of the packets sent never came back."""
+        self.client.talking = False
+        self.run(lambda: len(self.client.heard) >= self.sent, 2)
+        return self.sent - len(self.client.heard)
+
+    @property
+    def sent(self) -> int:
+        """Audio packets so far."""
+        return (self.client.sequence - self._first) & 0xFFFF
 
     def connect(self, seconds: float = 10.0) -> None:
         """Until DTLS is done and ten packets came back."""

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from relayd.ufrag import UfragKeys, mint
-from shm.flowkey import key_client
 from shm.ring import Record
 from shm.session import SessionRecord, SessionSegment
 from transceiverd import callid
@@ -40,7 +39,7 @@ from transceiverd.sctp.config import DataChannelConfig
 from transceiverd.sctp.initiation import make_init
 from transceiverd.sdp.negotiation import Negotiation
 from transceiverd.session import FlowPublished, FlowWithdrawn, MediaReady, Session, State
-from transceiverd.snapshot import describe
+from transceiverd.snapshot import connected_line, describe
 from transceiverd.timers import Deadlines
 
 log = logging.getLogger("calls")
@@ -87,14 +86,10 @@ class CallTable:
         self._keys = keys
         self._machine = machine
         self._transceiver = transceiver
-        self._ice = ice
-        self._dtls = dtls
-        # SCTP packets must fit a DTLS record that fits a datagram.
-        room = dtls.mtu - RECORD_OVERHEAD_MAX
-        self._data_channel = msgspec.structs.replace(data_channel, mtu=min(data_channel.mtu, room))
+        self.configure(ice, dtls, data_channel)
         self._on_ended = on_ended
         self._half_open: set[int] = set()  # slots of calls whose DTLS handshake is not done
-        self._half_open_max = half_open_max
+        self.half_open_max = half_open_max
         self._by_slot: dict[int, Call] = {}
         self._by_id: dict[str, Call] = {}
 
@@ -113,6 +108,13 @@ class CallTable:
     def __iter__(self) -> Iterator[Call]:
         return iter(list(self._by_slot.values()))
 
+    def configure(self, ice: IceConfig, dtls: DtlsConfig, data_channel: DataChannelConfig) -> None:
+        """For calls that are made from now on. SCTP packets must fit a DTLS record that fits a datagram."""
+        self._ice = ice
+        self._dtls = dtls
+        room = dtls.mtu - RECORD_OVERHEAD_MAX
+        self._data_channel = msgspec.structs.replace(data_channel, mtu=min(data_channel.mtu, room))
+
     def all_drops(self) -> Iterator[tuple[str, int]]:
         """Counted drops of all engines, by the names they have in the counters segment."""
         yield from self.drops.items()
@@ -127,7 +129,7 @@ class CallTable:
 
     def create(self, negotiation: Negotiation, now: int, caller: Caller = NOBODY) -> Created:
         """Open a call for an accepted offer. Raises TooManyCalls, TooManyHandshakes."""
-        if len(self._half_open) >= self._half_open_max:
+        if len(self._half_open) >= self.half_open_max:
             raise TooManyHandshakes
         slot = self._segment.allocate(now)
         if slot is None:
@@ -345,7 +347,7 @@ class CallTable:
             case MediaReady():
                 self.established += 1
                 self._media.install(call.owner.slot)
-                self._log_connected(call)
+                log.info("%s", connected_line(call))
             case Closed(reason):
                 self._closed(call, reason, now)
 
@@ -368,15 +370,6 @@ class CallTable:
             self._lanes.withdraw(call.owner, address.key)
         del self._by_slot[call.owner.slot]
         self._segment.free(call.owner.slot, call.record.closing_ns)
-
-    @staticmethod
-    def _log_connected(call: Call) -> None:
-        times = call.session.phases.milliseconds()
-        ip, port = key_client(call.session.nominated_key) if call.session.nominated_key else ("", 0)
-        log.info(
-            "%s connected from [%s]:%d: check after %s ms, DTLS after %s ms, %s",
-            callid.short(call.call_id), ip, port, times["check_accepted"], times["dtls_done"], call.session.version,
-        )  # fmt: skip
 
 
 def _current(owner: Owner, record: Record) -> bool:

@@ -29,7 +29,7 @@ class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             le=65536,
             description="Calls of one transceiver that are answered and not yet connected; further ones get 429."
             " Default 512: half of the slots stay for calls that live, and 200 set-ups a second may take 2.5 s each."
-            " Restart.",
+            " Reload.",
         ),
     ] = 512
     cpus: Annotated[
@@ -37,11 +37,14 @@ class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     ] = msgspec.field(default_factory=list)
     advertise: Annotated[
         list[str],
-        Meta(description="Addresses to put into answers as host candidates. Empty: all of this machine. Restart."),
+        Meta(
+            description="Addresses to put into answers as host candidates. Empty: all of this machine. Reload, for new "
+            "calls."
+        ),
     ] = msgspec.field(default_factory=list)
     stuck_after_ms: Annotated[
         int,
-        Meta(ge=500, le=60_000, description="A transceiver whose loop stands still this long is replaced. Restart."),
+        Meta(ge=500, le=60_000, description="A transceiver whose loop stands still this long is replaced. Reload."),
     ] = 3000
     handshake_ring_bytes: Annotated[
         int, Meta(ge=65536, le=1 << 26, description="Ring for STUN and DTLS a lane, power of two. Restart.")
@@ -54,7 +57,7 @@ class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         int, Meta(ge=65536, le=1 << 26, description="Ring for answers and flow records a lane, power of two. Restart.")
     ] = 1 << 18
     stop_seconds: Annotated[
-        float, Meta(ge=0, le=60, description="How long a stop may take to say BYE and close_notify. Restart.")
+        float, Meta(ge=0, le=60, description="How long a stop may take to say BYE and close_notify. Reload.")
     ] = 2.0
 
     def __post_init__(self) -> None:
@@ -71,4 +74,4 @@ class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 class ApplicationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[application]`: what a call is connected to."""
 
-    type: Annotated[Literal["echo"], Meta(description="`echo`: audio comes back. Restart.")] = "echo"
+    type: Annotated[Literal["echo"], Meta(description="`echo`: audio comes back. Reload, for new calls.")] = "echo"

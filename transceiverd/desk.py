@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from transceiverd import links
 from transceiverd.call import Caller, TooManyCalls, TooManyHandshakes
+from transceiverd.link import Link
 from transceiverd.sdp.negotiation import decode_negotiation
 from transceiverd.snapshot import describe
 
@@ -27,13 +28,13 @@ class Desk:
 
     def __init__(self, transceiver: "Transceiver") -> None:
         self._transceiver = transceiver
-        self._link: links.Link | None = None
+        self._link: Link | None = None
 
     def use(self, end: socket.socket) -> None:
         """Talk to this signalling process from now on."""
         if self._link is not None:
             self._link.close()
-        self._link = links.Link(end, self._on_message, self._gone)
+        self._link = Link(end, self._on_message, self._gone)
         self.tell_load()
 
     def tell_load(self) -> None:

@@ -6,7 +6,6 @@ served, so a port that is taken is said at once and nothing half-works.
 
 import logging
 import socket
-import ssl
 from pathlib import Path
 
 from aiohttp import web
@@ -16,10 +15,10 @@ from transceiverd.signalling.app import SERVICE, build_public_app
 from transceiverd.signalling.clients import Clients
 from transceiverd.signalling.config import OperatorSection, SignallingSection
 from transceiverd.signalling.guard import ConnectionGuard
-from transceiverd.signalling.operator import build_operator_app, signalling_metrics
+from transceiverd.signalling.operator import TOKENS, build_operator_app, signalling_metrics
 from transceiverd.signalling.router import CallRouter
-from transceiverd.signalling.selfsigned import server_context
 from transceiverd.signalling.server import HttpServer, open_tcp, open_unix
+from transceiverd.signalling.tls import LiveCertificate
 
 log = logging.getLogger("signalling")
 
@@ -39,15 +38,9 @@ class Listeners:
         self._operator = operator
         self._operator_path = runtime_directory / operator.socket
         public = build_public_app(config, router, negotiation)
-        service = public[SERVICE]
-        clients = Clients(config.proxies, config.unlimited)
-        public_guard = ConnectionGuard(
-            config.connections_max,
-            config.request_seconds,
-            config.header_seconds,
-            config.connections_per_address_max,
-            clients.counted_peer,
-        )
+        service = self._service = public[SERVICE]
+        public_guard = ConnectionGuard(config.connections_max, config.request_seconds)
+        _configure_public(public_guard, config)
         private = build_operator_app(
             operator,
             router,
@@ -55,7 +48,9 @@ class Listeners:
         )
         self._public = self._server(public, public_guard)
         private_guard = ConnectionGuard(operator.connections_max, config.request_seconds, config.header_seconds)
+        self._private_app = private
         self._private = self._server(private, private_guard)
+        self._tls: LiveCertificate | None = None
 
     def _server(self, app: web.Application, guard: ConnectionGuard) -> HttpServer:
         return HttpServer(
@@ -70,7 +65,7 @@ class Listeners:
     async def start(self) -> None:
         """Bind everything, then serve. OSError (`[signalling]` or `[operator]` named in it) when that is impossible."""
         config, operator = self._config, self._operator
-        tls = self._tls_context()
+        tls = self._tls = self._certificate()
         await self._public.start()
         await self._private.start()
         if config.port:
@@ -79,12 +74,25 @@ class Listeners:
             log.info("call page and API on http://%s:%d/", _host(config.listen), config.port)
         if tls is not None:
             end = _bind("[signalling] tls_port", config.tls_listen, config.tls_port)
-            await self._public.listen(end, tls)
+            await self._public.listen(end, tls.context)
             log.info("call page and API on https://%s:%d/", _host(config.tls_listen), config.tls_port)
         if operator.port:
             await self._private.listen(_bind("[operator] port", operator.listen, operator.port))
         if operator.socket:
             await self._private.listen(open_unix(str(self._operator_path)))
+
+    def configure(self, config: SignallingSection, operator: OperatorSection, negotiation: NegotiationConfig) -> None:
+        """A reload: for requests from now on. Connections stay; TLS ones keep the certificate they began with."""
+        self._config, self._operator = config, operator
+        self._service.configure(config, negotiation)
+        self._private_app[TOKENS].replace(operator.tokens)
+        _configure_public(self._public.guard, config)
+        self._private.guard.configure(operator.connections_max, config.request_seconds, config.header_seconds)
+        if self._tls is not None:
+            try:
+                self._tls.replace(config.tls_certificate or "", config.tls_key)
+            except OSError as error:  # the supervisor has read them a moment ago
+                log.error("[signalling] tls_certificate %s: %s; the old one stays", config.tls_certificate, error)
 
     async def stop(self) -> None:
         """Accept no more, answer what is in work, remove the socket."""
@@ -92,15 +100,26 @@ class Listeners:
         await self._private.stop()
         self._operator_path.unlink(missing_ok=True)
 
-    def _tls_context(self) -> ssl.SSLContext | None:
+    def _certificate(self) -> LiveCertificate | None:
         config = self._config
         if not config.tls_port:
             return None
         assert config.tls_certificate, "check_exposure has looked"
         try:
-            return server_context(config.tls_certificate, config.tls_key)
+            return LiveCertificate(config.tls_certificate, config.tls_key)
         except OSError as error:  # ssl.SSLError is one
             raise OSError(f"[signalling] tls_certificate {config.tls_certificate}: {error}") from error
+
+
+def _configure_public(guard: ConnectionGuard, config: SignallingSection) -> None:
+    clients = Clients(config.proxies, config.unlimited)
+    guard.configure(
+        config.connections_max,
+        config.request_seconds,
+        config.header_seconds,
+        config.connections_per_address_max,
+        clients.counted_peer,
+    )
 
 
 def _bind(key: str, address: str, port: int) -> socket.socket:

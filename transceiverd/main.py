@@ -6,13 +6,11 @@ Options and exit status are shm/daemon/command.py, everything else is supervisor
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from relayd.ufrag_keys import KeyFileError
 from shm.daemon.command import Command
-from shm.daemon.common import runtime_directory
 from shm.daemon.config import DEFAULT_PATH
-from transceiverd.settings import Settings, load_settings
+from transceiverd.settings import SECTIONS, Settings, load_settings
 from transceiverd.signalling.exposure import check_exposure
 from transceiverd.supervisor import Supervisor
 
@@ -28,10 +26,12 @@ EPILOG = """\
 examples:
   transceiverd                               page and API on http://127.0.0.1:8080/
   transceiverd --config ringline.toml        with options
+  transceiverd --help-config                 every option: meaning, unit, default, range, reload or restart
   transceiverd --check-config                check the file and exit, before a restart
   relayctl run                               relayd and transceiverd together, in the foreground
 
-signals: SIGTERM and SIGINT end all calls with BYE and close_notify, then stop.
+signals: SIGTERM and SIGINT end all calls with BYE and close_notify, then stop; SIGHUP reads the configuration,
+ufrag.keys, tokens and certificates again, as `relayctl reload transceiverd` does, which also says what came of it.
 exit status: 0 stopped as asked, 1 could not start, 2 wrong command line or configuration.
 """
 
@@ -43,17 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         DESCRIPTION,
         EPILOG,
         load=_load,
-        log_level=lambda loaded: loaded[0].ringline.log_level,
-        start=lambda loaded: Supervisor(*loaded),
+        check=_check,
+        log_level=lambda settings: settings.ringline.log_level,
+        start=Supervisor,
+        sections=SECTIONS,
         refusals=(KeyFileError,),
     )
     return command.run(arguments)
 
 
-def _load(options: argparse.Namespace) -> tuple[Settings, Path]:
-    settings = load_settings(options.config)
+def _load(options: argparse.Namespace) -> Settings:
+    settings = load_settings(options.config, options.runtime_directory, options.log_level)
+    _check(options, settings)
+    return settings
+
+
+def _check(options: argparse.Namespace, settings: Settings) -> None:
     check_exposure(settings.signalling, settings.operator, file=str(options.config or DEFAULT_PATH))
-    return settings, options.runtime_directory or runtime_directory(settings.ringline)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ SOCKET_NAME = "relayd.sock"
 RETRY_NS = 50_000_000
 # One offer is out at a time, so relayd's answer to each says what it was for.
 Offer = tuple[attach.AnyMessage, Sequence[int]]
+Answered = Callable[[str], None]
+"""Told why it was refused; empty: it was done, or will be at the next attach."""
 
 
 class RelayAttachment:
@@ -43,6 +45,8 @@ class RelayAttachment:
         self._on_worker_replaced = on_worker_replaced
         self._socket: socket.socket | None = None
         self._offers: list[Offer] = []
+        self._answered: Answered | None = None
+        self._question: attach.AnyMessage | None = None
         self._complaint = ""
         self.attached = False
 
@@ -67,6 +71,16 @@ class RelayAttachment:
             self._offers.append((message, descriptors))
             if len(self._offers) == 1:
                 self._send_next()
+
+    def ask(self, message: attach.AnyMessage, answered: Answered) -> None:
+        """Ask while attached; one question at a time. A refusal is an answer, and ends nothing.
+
+        A connection that ends first takes the question with it: what the next attach offers answers it.
+        """
+        assert self.attached, "a question waits for no attach"
+        assert self._answered is None, "one question at a time"
+        self._question, self._answered = message, answered
+        self.tell(message)
 
     def close(self) -> None:
         """Detach for good."""
@@ -95,14 +109,29 @@ class RelayAttachment:
                     self._lost(f"lanes cannot be made: {error}")
                     return
                 self._send_next()
+            case attach.Refused(reason, found, allowed) if self._is_answer():
+                self._offers.pop(0)
+                self._answer(f"{reason}: found {found}: {allowed}")
+                self._advance()
             case attach.Refused(reason, found, allowed):
                 self._lost(f"relayd refused: {reason}: found {found}, allowed {allowed}")
             case attach.Accepted() | attach.KeyConfirmed():
                 if self._offers:  # a confirmation may come late, after another attach began
+                    answers = self._is_answer()
                     self._offers.pop(0)
+                    if answers:
+                        self._answer("")
                     self._advance()
             case attach.WorkerReplaced(worker):
                 self._on_worker_replaced(worker)
+
+    def _is_answer(self) -> bool:
+        return self._answered is not None and bool(self._offers) and self._offers[0][0] is self._question
+
+    def _answer(self, refused: str) -> None:
+        answered, self._answered, self._question = self._answered, None, None
+        if answered is not None:
+            answered(refused)
 
     def _advance(self) -> None:
         if self._offers:
@@ -129,6 +158,7 @@ class RelayAttachment:
             log.warning("detached from relayd: %s", why)
             self.attached = False
             self._on_detached()
+            self._answer("")
         else:
             self._complain(why)
         self._loop.call_after(RETRY_NS, self.start)

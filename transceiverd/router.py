@@ -19,6 +19,7 @@ import msgspec
 from shm.counters import Counters
 from transceiverd import callid, links
 from transceiverd.candidates import Candidate, advertised_addresses, host_candidates
+from transceiverd.link import Link
 from transceiverd.sdp.answer import AnswerIdentity, build_answer
 from transceiverd.sdp.negotiation import Negotiation, encode_negotiation
 from transceiverd.sdp.offer import Fingerprint, Offer
@@ -61,7 +62,7 @@ class TransceiverPeer:
         self._waiting: dict[int, tuple[asyncio.Future[links.Message], Callable[[links.Message], None]]] = {}
         self._on_gone = on_gone
         self._on_ended = on_ended
-        self._link = links.Link(end, self._on_message, self._lost)
+        self._link = Link(end, self._on_message, self._lost)
 
     def usable(self, now: int) -> bool:
         """Whether a call made now would be served."""
@@ -138,6 +139,10 @@ def _refusal(refused: links.CallRefused) -> Unavailable | LimitReached:
     return kind(refused.code, refused.message, refused.retry_after or 1)
 
 
+def _call_limits(config: SignallingSection) -> CallLimits:
+    return CallLimits(config.calls_max, config.calls_per_address_max, config.calls_per_token_max)
+
+
 def _bind(place: Reservation, reply: links.Message) -> None:
     if isinstance(reply, links.CallCreated):
         place.bind(reply.call_id)
@@ -150,8 +155,7 @@ class LinkRouter:
         self._machine = machine
         self._advertise = advertise
         self._reply_seconds = config.router_seconds
-        limits = CallLimits(config.calls_max, config.calls_per_address_max, config.calls_per_token_max)
-        self._ledger = CallLedger(limits)
+        self._ledger = CallLedger(_call_limits(config))
         self._clients = Clients(config.proxies, config.unlimited)
         self._restoring: set[asyncio.Task[None]] = set()
         self._peers: dict[int, TransceiverPeer] = {}
@@ -176,6 +180,14 @@ class LinkRouter:
         if peer is not None:
             peer.close()
             self._ledger.transceiver_gone(index)
+
+    def configure(self, advertise: list[str], config: SignallingSection) -> None:
+        """A reload: for answers and requests from now on."""
+        self._advertise = advertise
+        self._reply_seconds = config.router_seconds
+        self._ledger.limits = _call_limits(config)
+        self._clients = Clients(config.proxies, config.unlimited)
+        self.relay(self._relay)
 
     def relay(self, state: links.RelayState) -> None:
         """The relay was attached or lost; the addresses of this machine are looked up anew."""

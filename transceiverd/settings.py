@@ -1,12 +1,13 @@
 """All sections that transceiverd reads, loaded together."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import msgspec
 
-from shm.daemon.common import Ringline
+from shm.daemon.common import Ringline, runtime_directory
 from shm.daemon.config import load
 from transceiverd.config import ApplicationSection, TransceiverSection
 from transceiverd.dtls.config import DtlsConfig
@@ -41,11 +42,35 @@ class Settings:
     data_channel: DataChannelConfig
     signalling: SignallingSection
     operator: OperatorSection
+    directory: str = ""
+    """Where lock, sockets and keys are: the command line's, or `[ringline] runtime_directory`."""
 
 
-def load_settings(path: Path | None) -> Settings:
+def settings_in_memory(settings: Settings) -> int:
+    """The settings encoded in an unnamed file of mode 0600, for a process that the supervisor started: they may be
+    larger than a message, and hold secrets. Gives a descriptor, the caller's to close."""
+    descriptor = os.memfd_create("ringline-settings", os.MFD_CLOEXEC)
+    os.fchmod(descriptor, 0o600)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(msgspec.msgpack.encode(settings))
+    return descriptor
+
+
+def read_settings(descriptor: int) -> Settings:
+    """The other end. The descriptor is closed."""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return msgspec.msgpack.decode(file.read(), type=Settings)
+
+
+def load_settings(path: Path | None, directory: Path | None = None, log_level: str | None = None) -> Settings:
     """Read the file (`None`: the default place, built-in defaults when there is none).
 
-    Raises ConfigurationError, which names file, key, what was found and what is allowed.
+    What is given beside it goes before the file's. Raises ConfigurationError, which names file, key, what was found and
+    what is allowed.
     """
-    return Settings(**cast(dict[str, msgspec.Struct], load(path, SECTIONS)))  # type: ignore[arg-type]
+    sections = cast(dict[str, msgspec.Struct], load(path, SECTIONS))
+    common = cast(Ringline, sections["ringline"])
+    if log_level is not None:
+        sections["ringline"] = msgspec.structs.replace(common, log_level=log_level)
+    return Settings(**sections, directory=str(directory or runtime_directory(common)))  # type: ignore[arg-type]

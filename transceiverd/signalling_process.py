@@ -16,11 +16,13 @@ import uvloop
 
 from shm.counters import Counters
 from shm.daemon.child import settle
+from shm.daemon.logs import set_log_level
 from transceiverd import links
+from transceiverd.link import Link
 from transceiverd.listeners import Listeners
 from transceiverd.router import LinkRouter
 from transceiverd.sdp.negotiate import NegotiationConfig
-from transceiverd.settings import Settings
+from transceiverd.settings import Settings, read_settings
 
 log = logging.getLogger("signalling")
 
@@ -56,7 +58,7 @@ class Signalling:
             settings.signalling,
             settings.operator,
             self._router,
-            NegotiationConfig(data_channels=True, max_message_size=settings.data_channel.max_message_bytes),
+            _negotiation(settings),
             birth.runtime_directory,
         )
         self._done: asyncio.Event | None = None
@@ -64,7 +66,7 @@ class Signalling:
     async def run(self, control: socket.socket) -> None:
         """Serve until stopped. A port that is taken ends everything: it would be taken again after a restart."""
         self._done = asyncio.Event()
-        supervisor = links.Link(control, self._obey, self._done.set)
+        supervisor = Link(control, lambda message, fds: self._obey(supervisor, message, fds), self._done.set)
         self._beat(supervisor)
         try:
             await self._listeners.start()
@@ -75,13 +77,22 @@ class Signalling:
         await self._done.wait()
         await self._listeners.stop()
 
-    def _beat(self, supervisor: links.Link) -> None:
+    def _configure(self, settings: Settings) -> None:
+        """A reload, for requests and connections from now on. Calls and open connections stay as they are."""
+        set_log_level(settings.ringline.log_level)
+        self._router.configure(settings.transceiver.advertise, settings.signalling)
+        self._listeners.configure(settings.signalling, settings.operator, _negotiation(settings))
+
+    def _beat(self, supervisor: Link) -> None:
         """The sign that this loop turns."""
         supervisor.send(links.Alive())
         asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat, supervisor)
 
-    def _obey(self, message: links.AnyMessage, descriptors: list[int]) -> None:
+    def _obey(self, supervisor: Link, message: links.AnyMessage, descriptors: list[int]) -> None:
         match message:
+            case links.UseSettings(version):
+                self._configure(read_settings(descriptors[0]))
+                supervisor.send(links.SettingsTaken(version))
             case links.UseTransceiver(transceiver):
                 end, *counters = descriptors
                 attached = {thread: Counters.attach(fd) for thread, fd in zip(THREADS, counters, strict=True)}
@@ -93,3 +104,7 @@ class Signalling:
             case links.Stop():
                 assert self._done is not None
                 self._done.set()
+
+
+def _negotiation(settings: Settings) -> NegotiationConfig:
+    return NegotiationConfig(data_channels=True, max_message_size=settings.data_channel.max_message_bytes)

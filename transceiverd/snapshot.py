@@ -6,6 +6,7 @@ The shape is that of `signalling.router.CallSnapshot`, which adds what only sign
 from typing import TYPE_CHECKING
 
 from shm.flowkey import key_client, key_local
+from transceiverd import callid
 from transceiverd.engine import MILLISECOND
 from transceiverd.ice.addresses import Address
 
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 
 Q8 = 256  # RFC 3550 6.4.1: the fraction lost is a fixed-point number with 8 bits
 OPUS_CLOCK_RATE = 48_000
+
+
+def connected_line(call: "Call") -> str:
+    """For the log, once media flows."""
+    times = call.session.phases.milliseconds()
+    ip, port = key_client(call.session.nominated_key) if call.session.nominated_key else ("", 0)
+    return (
+        f"{callid.short(call.call_id)} connected from [{ip}]:{port}: check after {times['check_accepted']} ms, "
+        f"DTLS after {times['dtls_done']} ms, {call.session.version}"
+    )
 
 
 def describe(call: "Call", now: int) -> dict[str, object]:

@@ -13,19 +13,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from relayd.ufrag_keys import UfragKeys
 from shm import attach
 from shm.counters import Counters
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.loop import EventLoop
 from shm.daemon.notify import notify
+from shm.daemon.orders import OrderDesk
 from shm.daemon.post import Post, end_all
 from shm.daemon.process import raise_descriptor_limit
+from shm.daemon.reload import Source
 from shm.daemon.restarts import RestartBackoff
 from shm.daemon.stall import StallWatch
 from transceiverd import links
 from transceiverd.holding import Holding
+from transceiverd.link import socket_pair
+from transceiverd.reconfiguration import Reconfiguration
 from transceiverd.relay_attachment import Offer, RelayAttachment
+from transceiverd.rotation import Rotation
 from transceiverd.settings import Settings
 from transceiverd.signalling_process import SignallingBirth, run_signalling
 from transceiverd.transceiver import Birth, run_transceiver
@@ -44,21 +48,25 @@ RESTART_WINDOW_NS = 10_000_000_000
 class Supervisor:
     """Everything that transceiverd is, from start to end. `run` returns after SIGTERM or SIGINT."""
 
-    def __init__(self, settings: Settings, runtime_directory: Path) -> None:
+    def __init__(self, settings: Settings, source: Source[Settings]) -> None:
         """Take the lock and the memory.
 
         Raises RuntimeDirectoryRefused, LockHeld, KeyFileError, OSError.
         """
         raise_descriptor_limit()
+        runtime_directory = Path(settings.directory)
         prepare_runtime_directory(runtime_directory)
-        self._settings = settings
         self._directory = runtime_directory
         self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
-        self._key_path = runtime_directory / KEY_FILE_NAME
-        self._keys = UfragKeys.load_or_create(self._key_path)
         self._machine = settings.ringline.machine
         self._relay_state = links.RelayState(attached=False)
         self._loop = EventLoop()
+        self._rotation = Rotation(
+            self._loop, runtime_directory / KEY_FILE_NAME, lambda: self._relay, lambda: self._transceivers
+        )
+        self._reconfiguration = Reconfiguration(
+            settings, source, self._loop, self._rotation, self._posts, self._reconfigured
+        )
         count = settings.transceiver.count or max(1, len(os.sched_getaffinity(0)) // 2)
         self._holdings = [Holding.make(index, settings.transceiver) for index in range(count)]
         self._transceivers = [self._make_transceiver(holding) for holding in self._holdings]
@@ -73,11 +81,33 @@ class Supervisor:
             self._detached,
             self._worker_replaced,
         )
+        self._orders = OrderDesk(
+            self._loop,
+            runtime_directory,
+            "transceiverd",
+            {
+                "reload": lambda _arguments, reply: self._reconfiguration.reload(reply),
+                "keys-rotate": self._rotation.rotate,
+                "keys-show": self._rotation.show,
+            },
+        )
+
+    @property
+    def _settings(self) -> Settings:
+        """As the last reload left them."""
+        return self._reconfiguration.settings
+
+    def _reconfigured(self) -> None:
+        self._watches = self._make_watches()
+
+    def _posts(self) -> list[Post[links.Message]]:
+        return [*self._transceivers, self._signalling]
 
     def run(self) -> None:
         """Serve until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._loop.stop)
+        self._loop.on_signal(signal.SIGHUP, self._reconfiguration.reload)
         gc.collect()
         gc.freeze()  # a collection here or in a child would else touch, and so copy, every page they share
         for post in self._transceivers:
@@ -98,9 +128,10 @@ class Supervisor:
             self._be_signalling,
             links.encode,
             RestartBackoff(RESTART_BURST, RESTART_WINDOW_NS),
-            pair=links.socket_pair,
+            pair=socket_pair,
             on_started=self._signalling_started,
             on_message=self._signalling_says,
+            on_ended=lambda: self._reconfiguration.gone("signalling"),
         )
 
     def _make_transceiver(self, holding: Holding) -> Post[links.Message]:
@@ -111,11 +142,11 @@ class Supervisor:
             lambda control: self._be_transceiver(holding, control),
             links.encode,
             RestartBackoff(RESTART_BURST, RESTART_WINDOW_NS),
-            pair=links.socket_pair,
+            pair=socket_pair,
             before_start=holding.renew,
             on_started=lambda: self._transceiver_started(holding),
             on_message=lambda data: self._transceiver_says(holding, data),
-            on_ended=lambda: self._signalling.send(links.TransceiverGone(index)),
+            on_ended=lambda: self._transceiver_ended(index),
         )
 
     def _be_transceiver(self, holding: Holding, control: socket.socket) -> None:
@@ -124,7 +155,7 @@ class Supervisor:
             machine=self._machine,
             supervisor=self._pid,
             holding=holding,
-            keys=self._keys,
+            keys=self._rotation.keys,
             settings=self._settings,
             lock_fd=self._lock.fd,
         )
@@ -145,6 +176,11 @@ class Supervisor:
         if self._relay.attached:
             self._transceivers[holding.index].send(links.RelayAttached())
 
+    def _transceiver_ended(self, index: int) -> None:
+        self._signalling.send(links.TransceiverGone(index))
+        self._rotation.gone(index)
+        self._reconfiguration.gone(self._transceivers[index].name)
+
     def _signalling_started(self) -> None:
         for holding in self._holdings:
             self._join(holding)
@@ -155,7 +191,7 @@ class Supervisor:
         post = self._transceivers[holding.index]
         if post.process is None or self._signalling.process is None:
             return
-        ours, theirs = links.socket_pair()
+        ours, theirs = socket_pair()
         with ours, theirs:
             counters = [holding.control_counters.fd, holding.media_counters.fd]
             post.send(links.UseSignalling(), [ours.fileno()])
@@ -194,15 +230,21 @@ class Supervisor:
         return [*watches, (self._signalling, [watch(lambda: self._signalling_beats)])]
 
     def _signalling_says(self, data: bytes) -> None:
-        """`Alive`, from its loop."""
-        if isinstance(links.decode(data), links.Alive):
-            self._signalling_beats += 1
+        match links.decode(data):
+            case links.Alive():  # from its loop
+                self._signalling_beats += 1
+            case links.SettingsTaken(version):
+                self._reconfiguration.taken("signalling", version)
 
     def _transceiver_says(self, holding: Holding, data: bytes) -> None:
-        """Its link to signalling broke while both live: it gets a new one."""
-        if isinstance(links.decode(data), links.NeedSignalling):
-            log.warning("transceiver %d lost its link to signalling; joining them again", holding.index)
-            self._join(holding)
+        match links.decode(data):
+            case links.NeedSignalling():  # its link to signalling broke while both live: it gets a new one
+                log.warning("transceiver %d lost its link to signalling; joining them again", holding.index)
+                self._join(holding)
+            case links.KeyUse() as use:
+                self._rotation.hear(holding.index, use)
+            case links.SettingsTaken(version):
+                self._reconfiguration.taken(self._transceivers[holding.index].name, version)
 
     # ------------------------------------------------------------------ the relay
 
@@ -218,8 +260,8 @@ class Supervisor:
             for worker in holding.add_lanes(welcome.workers, self._settings.transceiver):
                 post.send(links.UseLane(worker), holding.lanes[worker].fds)
             offers += self._offers_of(holding, welcome.workers)
-        key = self._keys.current
-        offers.append((attach.ConfirmKey(key, self._keys.fingerprints()[key]), ()))
+        keys = self._rotation.keys
+        offers.append((attach.ConfirmKey(keys.current, keys.fingerprint(keys.current)), ()))
         offers.append((attach.Ready(len(self._holdings)), ()))
         return offers
 
@@ -257,11 +299,11 @@ class Supervisor:
     def _stop(self) -> None:
         log.info("stopping")
         notify("STOPPING=1")
-        posts = [*self._transceivers, self._signalling]
+        self._orders.close()
         self._signalling.retire(links.Stop("stop"))
         for post in self._transceivers:
             post.retire(links.Stop("shutdown"))
-        end_all(self._loop, posts, int(self._settings.transceiver.stop_seconds * 1e9) + KILL_AFTER_NS)
+        end_all(self._loop, self._posts(), int(self._settings.transceiver.stop_seconds * 1e9) + KILL_AFTER_NS)
         self._relay.close()
         for holding in self._holdings:
             holding.close()

@@ -25,6 +25,7 @@ import uvloop
 
 from relayd.ufrag import UfragKeys
 from shm.daemon.child import settle
+from shm.daemon.logs import set_log_level
 from shm.lane import Lane
 from shm.ring import Record
 from shm.session import SessionSegment
@@ -35,12 +36,14 @@ from transceiverd.dtls.context import DtlsContext
 from transceiverd.engine import MILLISECOND, SECOND
 from transceiverd.farewell import Farewells
 from transceiverd.holding import Holding
+from transceiverd.key_use import calls_by_key
 from transceiverd.lanes import STUN, ControlLanes, Owner
+from transceiverd.link import Link
 from transceiverd.media.channel import Channel
 from transceiverd.media.engine import MediaEngine
 from transceiverd.media.port import InstallRefused, MediaPort, Removed, SrtpProven, ntp_offset_ns
 from transceiverd.outcomes import CONTROL_COUNTERS
-from transceiverd.settings import Settings
+from transceiverd.settings import Settings, read_settings
 
 log = logging.getLogger("transceiver")
 
@@ -120,7 +123,7 @@ class Transceiver:
             half_open_max=birth.settings.transceiver.half_open_max,
         )
         self.desk = Desk(self)
-        self.supervisor = links.Link(control, self._from_supervisor, self._orphaned)
+        self.supervisor = Link(control, self._from_supervisor, self._orphaned)
         self.attached = False
         self.stopping = ""
         self._stun: deque[Record] = deque()
@@ -324,12 +327,23 @@ class Transceiver:
                 self.attached = False
             case links.WorkerReplaced():
                 pass  # it has its predecessor's table and lanes
-            case links.UseKeys(path):
-                self.keys = UfragKeys.load(path)
+            case links.UseKeys(keys):
+                self.keys = UfragKeys.decode(keys)
+            case links.AskKeyUse(request):
+                self.supervisor.send(links.KeyUse(request, calls_by_key(self.calls)))
+            case links.UseSettings(version):
+                self._configure(read_settings(descriptors[0]))
+                self.supervisor.send(links.SettingsTaken(version))
             case links.UseSignalling():
                 self.desk.use(socket.socket(fileno=descriptors[0]))
             case links.Stop(reason):
                 self._stop(reason)
+
+    def _configure(self, settings: Settings) -> None:
+        """A reload: for calls from now on. What needs a restart stands in the birth's settings."""
+        set_log_level(settings.ringline.log_level)
+        self.calls.configure(settings.ice, settings.dtls, settings.data_channel)
+        self.calls.half_open_max = settings.transceiver.half_open_max
 
     def _use_lane(self, lane: Lane, worker: int) -> None:
         self.lanes.use(lane, worker)

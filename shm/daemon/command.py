@@ -7,14 +7,18 @@ the reason is the last line; 2 the command line or the configuration is wrong.
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
+
 from shm.daemon.config import ConfigurationError
+from shm.daemon.config_reference import format_reference
 from shm.daemon.lock import LockHeld, RuntimeDirectoryRefused
 from shm.daemon.logs import LEVELS, set_up_logging
+from shm.daemon.reload import Source
 
 log = logging.getLogger("supervisor")
 
@@ -40,15 +44,22 @@ class Command(Generic[C]):
     epilog: str
     load: Callable[[argparse.Namespace], C]
     """Reads and checks the configuration. Raises ConfigurationError."""
+    check: Callable[[argparse.Namespace, C], None]
+    """What its sections must be together; `load` has done it already. Raises ConfigurationError."""
     log_level: Callable[[C], str]
-    start: Callable[[C], Runs]
+    start: Callable[[C, Source[C]], Runs]
     """Makes the supervisor. Raises OSError, RuntimeDirectoryRefused, LockHeld or one of `refusals`."""
+    sections: Mapping[str, type[msgspec.Struct]]
+    """What of the file it reads, for --help-config."""
     refusals: tuple[type[Exception], ...]
     """Reasons not to start whose text is all that a person needs."""
 
     def run(self, arguments: Sequence[str] | None = None) -> int:
         """Run it; gives the exit status."""
         options = self._parser().parse_args(arguments)
+        if options.help_config:
+            print(format_reference(self.sections), end="")
+            return 0
         try:
             configuration = self.load(options)
         except ConfigurationError as error:
@@ -57,10 +68,10 @@ class Command(Generic[C]):
         if options.check_config:
             print("ok")
             return 0
-        set_up_logging(options.log_level or self.log_level(configuration), self.program)
+        set_up_logging(self.log_level(configuration), self.program)
         refusals: tuple[type[Exception], ...] = (RuntimeDirectoryRefused, LockHeld, OSError, *self.refusals)
         try:
-            supervisor = self.start(configuration)
+            supervisor = self.start(configuration, Source(lambda: self.load(options), lambda c: self.check(options, c)))
         except refusals as error:
             log.error("cannot start: %s", error)
             return EXIT_FAILED
@@ -78,6 +89,8 @@ class Command(Generic[C]):
                             help="TOML file (default: /etc/ringline/ringline.toml if it exists)")  # fmt: skip
         parser.add_argument("--check-config", action="store_true",
                             help="say whether the configuration is good, and exit")  # fmt: skip
+        parser.add_argument("--help-config", action="store_true",
+                            help="print every option of the file with its meaning and default, and exit")  # fmt: skip
         parser.add_argument("--runtime-directory", type=Path, metavar="DIRECTORY",
                             help="where lock, socket and keys are (default: [ringline] runtime_directory)")  # fmt: skip
         parser.add_argument("--log-level", choices=LEVELS, help="default: [ringline] log_level")

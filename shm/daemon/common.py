@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 
 class Ringline(Struct, frozen=True, forbid_unknown_fields=True):
-    """What all daemons of one machine share. Every option needs a restart of both."""
+    """What all daemons of one machine share."""
 
     runtime_directory: Annotated[
         str,
@@ -18,7 +18,7 @@ class Ringline(Struct, frozen=True, forbid_unknown_fields=True):
             min_length=1,
             max_length=80,
             description="Directory of the control socket, the locks and ufrag.keys; both daemons' users can read it. "
-            "At most 80 characters, because a Unix socket's whole path has 107.",
+            "At most 80 characters, because a Unix socket's whole path has 107. Restart.",
         ),
     ] = "/run/ringline"
 
@@ -28,13 +28,15 @@ class Ringline(Struct, frozen=True, forbid_unknown_fields=True):
             ge=0,
             le=65535,
             description="Number of this machine among those that know each other's ufrags. It is written into every "
-            "call's ufrag.",
+            "call's ufrag. Restart.",
         ),
     ] = 0
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Meta(description="The least important messages that are logged. Never one a packet, whatever the level."),
+        Meta(
+            description="The least important messages that are logged. Never one a packet, whatever the level. Reload."
+        ),
     ] = "info"
 
 

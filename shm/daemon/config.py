@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from shm.daemon.config_reference import Option, allowed_values, describe, format_reference, options_of, toml_value
+from shm.daemon.config_reference import Option, allowed_values, options_of, toml_value
 from shm.daemon.config_text import dotted, line_of
 
 __all__ = [
@@ -27,8 +27,6 @@ __all__ = [
     "KNOWN_SECTIONS",
     "ConfigurationError",
     "Option",
-    "describe",
-    "format_reference",
     "load",
     "parse",
 ]

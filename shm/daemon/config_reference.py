@@ -1,14 +1,17 @@
 """What the options of a configuration are: names, types, defaults, limits, descriptions, and a reference of them.
 
-Called by shm/daemon for its messages, by `--help`-like output, and by whoever writes the commented configuration
-file that is installed. A description is the field's `Meta(description=...)`, or else the docstring under the field.
+Called by shm/daemon for its messages and for `--help-config`, by reload.py, which asks what may change live, and by
+`systemd/reference.py`, which writes the installed configuration file and the reference page. An option is described
+once, by its field's `Meta(description=...)`: meaning and the default's reason, then one last sentence, `Reload.` or
+`Restart.`, which says how a change takes effect, with what a reload reaches where that is not all at once: `Reload, for
+new calls.` The default, what is allowed and the unit are not written there: the code has them already.
 """
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from enum import Enum
@@ -31,30 +34,64 @@ class Option(NamedTuple):
     type: Any
     default: Any
     description: str
+    """Meaning, and the reason of the default, without the last word."""
+    reloads: bool
+    """Whether a change takes effect by a reload; else by a restart."""
+    reach: str
+    """What a reload reaches, where it is not everything at once: "for new calls"."""
+    unit: str
+    """In words; empty for what has none."""
     secret: bool
     """Its value is never shown."""
 
+    @property
+    def change(self) -> str:
+        """How a change takes effect, in words."""
+        return ("reload" if self.reloads else "restart") + (f", {self.reach}" if self.reach else "")
+
+
+# The last sentence of every description.
+_CHANGE = re.compile(r"\s*\b(Reload|Restart)(?:, ([^.]*))?\.$")
+# STYLE 3 puts units last in a name.
+_UNITS = {"ms": "milliseconds", "us": "microseconds", "seconds": "seconds", "bytes": "bytes", "minutes": "minutes"}
+_MAX = ("max", "min")
+
 
 def options_of(struct: type[msgspec.Struct]) -> list[Option]:
-    """The options of a section in the order of the struct. Raises TypeError for a field without a default."""
+    """The options of a section in the order of the struct.
+
+    Raises TypeError, our own bug, for a field without a default or whose description does not say how it changes.
+    """
     hints = get_type_hints(struct, include_extras=True)
-    docstrings = _docstrings(struct)
-    found = []
-    for field in msgspec.structs.fields(struct):
-        kind = hints[field.name]
-        metas = _metas(kind)
-        described = [meta.description for meta in metas if meta.description]
-        found.append(
-            Option(
-                name=field.encode_name,
-                attribute=field.name,
-                type=kind,
-                default=_default(struct, field),
-                description=described[0] if described else docstrings.get(field.name, ""),
-                secret=any((meta.extra or {}).get("secret") for meta in metas),
-            )
-        )
-    return found
+    return [_option(struct, field, hints[field.name]) for field in msgspec.structs.fields(struct)]
+
+
+def _option(struct: type[msgspec.Struct], field: msgspec.structs.FieldInfo, kind: Any) -> Option:
+    metas = _metas(kind)
+    description = next((meta.description for meta in metas if meta.description), "")
+    change = _CHANGE.search(description)
+    if change is None:
+        raise TypeError(f"{struct.__name__}.{field.name}: its description must end with `Reload.` or `Restart.`")
+    extras: dict[str, Any] = {}
+    for meta in metas:
+        extras |= meta.extra or {}
+    return Option(
+        name=field.encode_name,
+        attribute=field.name,
+        type=kind,
+        default=_default(struct, field),
+        description=description[: change.start()],
+        reloads=change[1] == "Reload",
+        reach=change[2] or "",
+        unit=extras.get("unit", _unit_of(field.encode_name)),
+        secret=bool(extras.get("secret")),
+    )
+
+
+def _unit_of(name: str) -> str:
+    """By the end of the name."""
+    words = [word for word in name.split("_") if word not in _MAX]
+    return _UNITS.get(words[-1], "") if words else ""
 
 
 def _metas(kind: Any) -> list[msgspec.Meta]:
@@ -67,26 +104,6 @@ def _default(struct: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> 
     if field.default_factory is not msgspec.NODEFAULT:
         return field.default_factory()
     raise TypeError(f"{struct.__name__}.{field.name} has no default: a configuration may lack every key")
-
-
-def _docstrings(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """The string below each field, where the source is at hand."""
-    try:
-        body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
-    except (OSError, TypeError, SyntaxError):
-        return {}
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for field, below in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(below, ast.Expr)
-            and isinstance(below.value, ast.Constant)
-            and isinstance(below.value.value, str)
-        ):
-            found[field.target.id] = inspect.cleandoc(below.value.value)
-    return found
 
 
 # ---------------------------------------------------------------------------------------------- types in words
@@ -149,17 +166,15 @@ def _lengths(least: int | None, most: int | None, unit: str) -> str:
 # ---------------------------------------------------------------------------------------------- reference
 
 
-def describe(struct: type[msgspec.Struct]) -> str:
-    """One paragraph an option: name, default, what is allowed, meaning."""
-    return "\n".join(
-        f"{option.name} (default {toml_value(option.default)}; {allowed_values(option.type)})\n"
-        + textwrap.indent(textwrap.fill(option.description, LINE_WIDTH - 4), "    ")
-        for option in options_of(struct)
-    )
+def facts_of(option: Option) -> str:
+    """What can be said of an option without knowing what it is for."""
+    unit = f"Unit: {option.unit}. " if option.unit else ""
+    default = toml_value(option.default)
+    return f"{unit}Default: {default}. Allowed: {allowed_values(option.type)}. Takes effect by: {option.change}."
 
 
 def format_reference(sections: Mapping[str, type[msgspec.Struct]]) -> str:
-    """A commented TOML file of all options at their defaults; it parses, and changes nothing as it stands."""
+    """A commented TOML file: every option with its default, commented out, so that it changes nothing as it stands."""
     return "\n".join(_section_reference(name, struct) for name, struct in sections.items())
 
 
@@ -167,16 +182,31 @@ def _section_reference(name: str, struct: type[msgspec.Struct]) -> str:
     lines = [*_comment(inspect.getdoc(struct) or ""), f"[{name}]", ""]
     for option in options_of(struct):
         lines += _comment(option.description)
-        lines += _comment(f"Allowed: {allowed_values(option.type)}.")
-        # TOML has no null: an option that is unset by default is shown commented out.
-        unset = option.default is None
-        lines += [f"# {option.name} =" if unset else f"{option.name} = {toml_value(option.default)}", ""]
+        lines += _comment(facts_of(option))
+        # No blank behind the sign: that is how an option is told from a sentence. TOML has no null.
+        value = "" if option.default is None else f" {toml_value(option.default)}"
+        lines += [f"#{option.name} ={value}", ""]
     return "\n".join(lines)
 
 
 def _comment(text: str) -> list[str]:
     paragraphs = [line for line in text.split("\n\n") if line.strip()]
     return [f"# {line}" for paragraph in paragraphs for line in textwrap.wrap(" ".join(paragraph.split()), LINE_WIDTH)]
+
+
+def format_page(sections: Mapping[str, type[msgspec.Struct]]) -> str:
+    """The same as Markdown, a table for each section."""
+    return "\n".join(_section_page(name, struct) for name, struct in sections.items())
+
+
+def _section_page(name: str, struct: type[msgspec.Struct]) -> str:
+    lines = [f"## [{name}]", "", " ".join((inspect.getdoc(struct) or "").split()), ""]
+    lines += ["| key | default | unit | allowed | change | meaning |", "|---|---|---|---|---|---|"]
+    for option in options_of(struct):
+        cells = (f"`{option.name}`", f"`{toml_value(option.default)}`", option.unit, allowed_values(option.type),
+                 option.change, option.description)  # fmt: skip
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, ""])
 
 
 def toml_value(value: Any) -> str:  # noqa: PLR0911 - a table of types

@@ -1,7 +1,8 @@
 """How the daemon logs: one line an event on standard error, readable on a terminal, with priorities for the journal.
 
-Called once by command.py. A line reads `relayd[worker 1]: ...`; the logger's name is the part in brackets. On a
-terminal the time stands in front (the journal and most supervisors put their own), and warnings are coloured.
+Called once by command.py; a reload may change the level later, in every process. A line
+reads `relayd[worker 1]: ...`; the logger's name is the part in brackets. On a terminal the time stands in front (the
+journal and most supervisors put their own), and warnings are coloured.
 """
 
 import logging
@@ -49,6 +50,11 @@ def set_up_logging(level: str, program: str) -> None:
     terminal = sys.stderr.isatty()
     handler.setFormatter(OneLineFormatter(program, journal=_standard_error_is_journal(), terminal=terminal))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def set_log_level(level: str) -> None:
+    """From now on, in this process."""
+    logging.getLogger().setLevel(level.upper())
 
 
 def _standard_error_is_journal() -> bool:

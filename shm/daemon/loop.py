@@ -45,7 +45,7 @@ class EventLoop:
         self._timers: list[Timer] = []
         self._order = itertools.count()
         self._running = False
-        self._signal_actions: dict[int, Callable[[], None]] = {}
+        self._signal_actions: dict[int, Callable[[], object]] = {}
         # The C-level handler writes the signal's number here, so that a signal wakes epoll like any descriptor.
         self._wakeup_read, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.watch(self._wakeup_read, READ, self._read_signals)
@@ -72,7 +72,7 @@ class EventLoop:
         """`call_at`, counted from now."""
         return self.call_at(time.monotonic_ns() + delay_ns, action)
 
-    def on_signal(self, number: int, action: Callable[[], None]) -> None:
+    def on_signal(self, number: int, action: Callable[[], object]) -> None:
         """Call `action` from the loop, not from the interrupted place, when the signal comes."""
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
         self._signal_actions[number] = action

@@ -20,6 +20,12 @@ class RestartBackoff:
         self._window_ns = window_ns
         self._deaths: deque[int] = deque(maxlen=burst + 64)
 
+    def configure(self, burst: int, window_ns: int) -> None:
+        """Other limits from now on; deaths that were booked stay booked."""
+        self._burst = burst
+        self._window_ns = window_ns
+        self._deaths = deque(self._deaths, maxlen=burst + 64)
+
     def delay_after_death(self, now: int) -> int:
         """Book a death at `now`; nanoseconds to wait before the successor starts.
 

@@ -13,7 +13,8 @@ from msgspec import Meta, Struct
 
 from shm.daemon import config
 from shm.daemon.common import Ringline
-from shm.daemon.config import ConfigurationError, describe, format_reference, load, parse
+from shm.daemon.config import ConfigurationError, load, parse
+from shm.daemon.config_reference import format_page, format_reference
 
 
 class Shape(enum.Enum):
@@ -25,16 +26,16 @@ class Relay(Struct, frozen=True, forbid_unknown_fields=True):
     """The public sockets."""
 
     port: Annotated[int, Meta(ge=1, le=65535, description="UDP port. Restart.")] = 3478
-    workers: Annotated[int, Meta(ge=0)] = 0
-    """Number of workers; 0: one for each CPU. Restart."""
-    bind: str = "0.0.0.0"
-    share: Annotated[float, Meta(gt=0, lt=1, description="Of something.")] = 0.5
-    busy: bool = False
-    cpus: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(description="CPUs.")] = ()
-    mode: Literal["fast", "slow"] = "fast"
-    shape: Shape = Shape.ROUND
-    token: Annotated[str, Meta(description="A secret.", extra={"secret": True}, min_length=4)] = "none"
-    limit: Annotated[int, Meta(ge=1)] | None = None
+    workers: Annotated[int, Meta(ge=0, description="Number of workers; 0: one for each CPU. Restart.")] = 0
+    bind: Annotated[str, Meta(description="Address. Restart.")] = "0.0.0.0"
+    share: Annotated[float, Meta(gt=0, lt=1, description="Of something. Reload.")] = 0.5
+    busy: Annotated[bool, Meta(description="Whether. Reload, for new calls.")] = False
+    cpus: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(description="CPUs. Restart.")] = ()
+    mode: Annotated[Literal["fast", "slow"], Meta(description="How. Restart.")] = "fast"
+    shape: Annotated[Shape, Meta(description="Outline. Restart.")] = Shape.ROUND
+    token: Annotated[str, Meta(description="A secret. Reload.", extra={"secret": True}, min_length=4)] = "none"
+    limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Bound. Restart.")] = None
+    wait_ms: Annotated[int, Meta(ge=0, description="A pause. Reload.")] = 5
 
     def __post_init__(self) -> None:
         if self.busy and self.workers > 4:
@@ -206,26 +207,40 @@ def test_config_line_of_a_key_in_an_awkward_file(key: tuple[str, ...], line: int
 def test_config_reference_parses_and_changes_nothing() -> None:
     text = format_reference(SECTIONS)
     assert parse(text, SECTIONS) == parse("", SECTIONS)
-    for comment in (
-        "# The public sockets.",
-        "# UDP port. Restart.",
-        "# Number of workers; 0: one for each CPU. Restart.",
-    ):
+    set_all = "\n".join(line.lstrip("#") for line in text.splitlines() if not line.startswith(("# ", "#limit")))
+    assert parse(set_all, SECTIONS) == parse("", SECTIONS)
+    assert sorted(set_all.split()) != sorted(text.split())
+    for comment in ("# The public sockets.\n[relay]", "# UDP port.\n", "# Number of workers; 0: one for each CPU.\n"):
         assert comment in text
-    assert "# Allowed: an integer from 1 to 65535.\nport = 3478\n" in text
-    assert "\n# limit =\n" in text
+    port = "# Default: 3478. Allowed: an integer from 1 to 65535. Takes effect by: restart.\n#port = 3478\n"
+    assert port in text
+    pause = "# Unit: milliseconds. Default: 5. Allowed: an integer from 0. Takes effect by: reload.\n#wait_ms = 5\n"
+    assert pause in text
+    assert "Takes effect by: reload, for new calls.\n#busy" in text
+    assert "\n#limit =\n" in text
     assert max(map(len, text.splitlines())) <= 105
 
 
-def test_config_describe_names_every_option() -> None:
-    text = describe(Relay)
+def test_config_page_has_a_row_for_every_option() -> None:
+    text = format_page(SECTIONS)
     for field in msgspec.structs.fields(Relay):
-        assert f"{field.name} (default " in text
+        assert f"| `{field.name}` | " in text
+    assert "| `wait_ms` | `5` | milliseconds | an integer from 0 | reload | A pause. |" in text
+    columns = {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")}
+    assert columns == {7}
+
+
+def test_config_option_that_does_not_say_how_it_changes_is_our_own_bug() -> None:
+    class Silent(Struct):
+        port: Annotated[int, Meta(description="A port.")] = 1
+
+    with pytest.raises(TypeError, match=r"Silent\.port: its description must end"):
+        format_reference({"silent": Silent})
 
 
 def test_config_struct_field_without_default_is_our_own_bug() -> None:
     class Broken(Struct):
-        port: int
+        port: Annotated[int, Meta(description="A port. Restart.")]
 
     with pytest.raises(TypeError, match="no default"):
         format_reference({"broken": Broken})

@@ -1,7 +1,7 @@
 """The `[dtls]` section of the configuration: bounds and times of a handshake.
 
-Read by the transceiver process, which hands it to every engine. All of it needs a restart to change: calls that are
-set up at different times would otherwise behave differently.
+Read by the transceiver process, which hands it to every engine. A reload changes it for calls
+that are made afterwards.
 """
 
 from typing import Annotated
@@ -19,7 +19,7 @@ class DtlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             ge=500,
             le=60_000,
             description="From the first accepted check to the end of the handshake, milliseconds. It takes two round "
-            "trips; a client SDK gives up on a call after 5 s. Restart.",
+            "trips; a client SDK gives up on a call after 5 s. Reload, for new calls.",
         ),
     ] = 10_000
 
@@ -29,7 +29,7 @@ class DtlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             ge=20,
             le=1_000,
             description="First retransmission of our ClientHello, milliseconds; doubles each time. Short: some peers "
-            "miss one that comes before they are ready, and it is small. Restart.",
+            "miss one that comes before they are ready, and it is small. Reload, for new calls.",
         ),
     ] = 50
 
@@ -39,12 +39,17 @@ class DtlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             ge=20,
             le=1_000,
             description="First retransmission of any other flight, milliseconds; doubles each time. RFC 6347 4.2.4.1 "
-            "suggests a second, which a voice call does not have. Restart.",
+            "suggests a second, which a voice call does not have. Reload, for new calls.",
         ),
     ] = 100
 
     retransmit_max_ms: Annotated[
-        int, Meta(ge=100, le=60_000, description="Longest time between two retransmissions, milliseconds. Restart.")
+        int,
+        Meta(
+            ge=100,
+            le=60_000,
+            description="Longest time between two retransmissions, milliseconds. Reload, for new calls.",
+        ),
     ] = 1_600
 
     resends_max: Annotated[
@@ -53,7 +58,7 @@ class DtlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             ge=1,
             le=1_000,
             description="Retransmissions of all flights of a handshake together, by time or because the peer repeated "
-            "its own. The default is three flights over the whole default time-out. Restart.",
+            "its own. The default is three flights over the whole default time-out. Reload, for new calls.",
         ),
     ] = 32
 
@@ -62,8 +67,9 @@ class DtlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Meta(
             ge=256,
             le=16_384,
+            extra={"unit": "bytes"},
             description="Largest DTLS datagram sent, bytes. The default is IPv6's least MTU, 1,280, without IP, UDP "
-            "and a tunnel's header. Restart.",
+            "and a tunnel's header. Reload, for new calls.",
         ),
     ] = 1_200
 
@@ -73,16 +79,17 @@ class DtlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             ge=8,
             le=100_000,
             description="Datagrams looked into in one handshake. One without loss has about 3, ten seconds of a peer's "
-            "retransmissions about 60. Restart.",
+            "retransmissions about 60. Reload, for new calls.",
         ),
     ] = 256
 
     handshake_bytes_max: Annotated[
-        int, Meta(ge=4_096, le=16_777_216, description="Bytes looked into in one handshake. Restart.")
+        int, Meta(ge=4_096, le=16_777_216, description="Bytes looked into in one handshake. Reload, for new calls.")
     ] = 262_144
 
     handshake_fragments_max: Annotated[
-        int, Meta(ge=8, le=100_000, description="Handshake fragments looked into in one handshake. Restart.")
+        int,
+        Meta(ge=8, le=100_000, description="Handshake fragments looked into in one handshake. Reload, for new calls."),
     ] = 1_024
 
     message_bytes_max: Annotated[
@@ -91,7 +98,7 @@ class DtlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             ge=1_024,
             le=16_372,
             description="Longest handshake message, by its declared length, bytes. The most is what one record holds; "
-            "the longest in practice is a certificate chain of a few kB. Restart.",
+            "the longest in practice is a certificate chain of a few kB. Reload, for new calls.",
         ),
     ] = 16_372
 
@@ -100,6 +107,7 @@ class DtlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Meta(
             ge=16_384,
             le=262_144,
-            description="Bytes of handshake messages in reassembly at any time, by their declared lengths. Restart.",
+            description="Bytes of handshake messages in reassembly at any time, by their declared lengths. Reload, for "
+            "new calls.",
         ),
     ] = 32_768

@@ -121,6 +121,11 @@ class LiteAgent:
         self.drops = Drops() if drops is None else drops
 
     @property
+    def local_ufrag(self) -> str:
+        """Ours: it names the call's origin and key."""
+        return self._ours[:-1].decode()
+
+    @property
     def state(self) -> str:
         """waiting, live, silent or closed; see `consent.py`."""
         return self._consent.state

@@ -10,14 +10,15 @@ from msgspec import Meta
 
 
 class IceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[ice]`; every key may change with a restart of transceiverd only."""
+    """How long a lite agent waits, and how often it answers a stranger."""
 
     never_checked_ms: Annotated[
         int,
         Meta(
             ge=1_000,
             le=600_000,
-            description="An answered call that gets no valid check for so long is dropped. A browser gives up sooner.",
+            description="An answered call that gets no valid check for so long is dropped. A browser gives up sooner."
+            " Reload, for new calls.",
         ),
     ] = 15_000
 
@@ -26,7 +27,8 @@ class IceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         Meta(
             ge=5_000,
             le=600_000,
-            description="Without a valid check for so long, sending stops (consent, RFC 7675 5.1 says 30 s).",
+            description="Without a valid check for so long, sending stops (consent, RFC 7675 5.1 says 30 s)."
+            " Reload, for new calls.",
         ),
     ] = 30_000
 
@@ -35,7 +37,8 @@ class IceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         Meta(
             ge=0,
             le=600_000,
-            description="A call whose consent ran out is kept for so long; a valid check within it revives the call.",
+            description="A call whose consent ran out is kept for so long; a valid check within it revives the call."
+            " Reload, for new calls.",
         ),
     ] = 30_000
 
@@ -44,7 +47,8 @@ class IceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         Meta(
             ge=0,
             le=600_000,
-            description="At most one 400 or 401 answer a call in this time; other failed checks meet silence.",
+            description="At most one 400 or 401 answer a call in this time; other failed checks meet silence."
+            " Reload, for new calls.",
         ),
     ] = 1_000
 
@@ -54,6 +58,7 @@ class IceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             ge=100,
             le=60_000,
             description="A nominated address unchecked for so long loses to a nomination of lower priority. "
-            "A phone that leaves Wi-Fi nominates its slower network; this keeps the gap below the 5 s of client SDKs.",
+            "A phone that leaves Wi-Fi nominates its slower network; this keeps the gap below the 5 s of client SDKs."
+            " Reload, for new calls.",
         ),
     ] = 2_000

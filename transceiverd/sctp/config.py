@@ -1,7 +1,7 @@
 """The `[data_channel]` section of the configuration: bounds and times of an SCTP association.
 
-Read by the transceiver process, which hands it to every association. All of it needs a restart to change: what an
-association announced it must keep.
+Read by the transceiver process, which hands it to every association. A reload changes it
+for calls that are made afterwards: what an association announced it must keep.
 """
 
 from typing import Annotated
@@ -11,11 +11,11 @@ from msgspec import Meta
 
 
 def _milliseconds(least: int, most: int, description: str) -> Meta:
-    return Meta(ge=least, le=most, description=f"{description}, milliseconds. Restart.")
+    return Meta(ge=least, le=most, description=f"{description}. Reload, for new calls.")
 
 
 def _bytes(least: int, most: int, description: str) -> Meta:
-    return Meta(ge=least, le=most, description=f"{description}, bytes. Restart.")
+    return Meta(ge=least, le=most, description=f"{description}. Reload, for new calls.")
 
 
 class DataChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,7 +46,12 @@ class DataChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     ] = 30_000
 
     init_retransmits_max: Annotated[
-        int, Meta(ge=1, le=100, description="Unanswered INITs or COOKIE ECHOs before the association is given up.")
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description="Unanswered INITs or COOKIE ECHOs before the association is given up. Reload, for new calls.",
+        ),
     ] = 10
 
     retransmits_max: Annotated[
@@ -55,17 +60,21 @@ class DataChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             ge=1,
             le=1_000,
             description="RTOs in a row without any acknowledgement before the association is given up. The default "
-            "outlasts the minute that ICE keeps a silent call. Restart.",
+            "outlasts the minute that ICE keeps a silent call. Reload, for new calls.",
         ),
     ] = 20
 
     initial_window_packets: Annotated[
-        int, Meta(ge=2, le=64, description="First congestion window, packets. Restart.")
+        int, Meta(ge=2, le=64, description="First congestion window, packets. Reload, for new calls.")
     ] = 10
 
     burst_packets: Annotated[
         int,
-        Meta(ge=1, le=64, description="Packets that one event may release (Max.Burst, RFC 9260 6.1). Restart."),
+        Meta(
+            ge=1,
+            le=64,
+            description="Packets that one event may release (Max.Burst, RFC 9260 6.1). Reload, for new calls.",
+        ),
     ] = 8
 
     max_message_bytes: Annotated[
@@ -80,24 +89,27 @@ class DataChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         int, _bytes(16_384, 67_108_864, "What an association may hold of messages not yet acknowledged")
     ] = 524_288
 
-    channels_max: Annotated[int, Meta(ge=1, le=65_535, description="Data channels of one call at a time. Restart.")] = (
-        1_024
-    )
+    channels_max: Annotated[
+        int, Meta(ge=1, le=65_535, description="Data channels of one call at a time. Reload, for new calls.")
+    ] = 1_024
 
     unannounced_channels: Annotated[
         bool,
         Meta(
             description="Whether a message on an unused stream opens a pre-negotiated channel, as an echo needs it; "
-            "else it is dropped. Restart.",
+            "else it is dropped. Reload, for new calls.",
         ),
     ] = True
 
     interleaving: Annotated[
-        bool, Meta(description="Offer and use I-DATA (RFC 8260) with peers that offer it. Restart.")
+        bool, Meta(description="Offer and use I-DATA (RFC 8260) with peers that offer it. Reload, for new calls.")
     ] = True
 
     zero_checksum: Annotated[
-        bool, Meta(description="Accept packets without CRC32c, which DTLS makes redundant (RFC 9653). Restart.")
+        bool,
+        Meta(
+            description="Accept packets without CRC32c, which DTLS makes redundant (RFC 9653). Reload, for new calls."
+        ),
     ] = True
 
     def __post_init__(self) -> None:

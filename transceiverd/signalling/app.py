@@ -28,11 +28,10 @@ def build_public_app(
     page: PageFiles | None = None,
 ) -> web.Application:
     """The application, with its `CallService` under the key `SERVICE`."""
-    tokens = TokenList(config.tokens if config.auth == "tokens" else ())
-    service = CallService(config, router, negotiation or NegotiationConfig(), tokens)
+    service = CallService(config, router, negotiation or NegotiationConfig(), TokenList())
     app = web.Application(
         client_max_size=config.body_bytes_max,
-        middlewares=[_cross_origin(service), errors_middleware, _host(host_rule(config))],
+        middlewares=[_cross_origin(service), errors_middleware, _host(service)],
     )
     app[SERVICE] = service
     CallRoutes(service).register(app.router)
@@ -88,10 +87,10 @@ def _cross_origin(service: CallService) -> Middleware:
     return cross_origin
 
 
-def _host(rule: HostRule) -> Middleware:
+def _host(service: CallService) -> Middleware:
     @web.middleware
     async def host(request: web.Request, handler: Handler) -> web.StreamResponse:
-        rule.require(request)
+        host_rule(service.config).require(request)
         return await handler(request)
 
     return host

@@ -21,6 +21,10 @@ class TokenList:
     """The tokens that are accepted; none: everybody is let in."""
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
+        self.replace(tokens)
+
+    def replace(self, tokens: Iterable[str]) -> None:
+        """Accept these from now on, and no others."""
         self._digests = [_digest(token) for token in tokens]
 
     @property

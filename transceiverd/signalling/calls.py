@@ -41,17 +41,25 @@ class CallService:
     def __init__(
         self, config: SignallingSection, router: CallRouter, negotiation: NegotiationConfig, tokens: TokenList
     ) -> None:
-        self.config = config
         self.tokens = tokens
-        self.cors = CrossOrigin(config.cors_origins)
         self.counters: Counter[str] = Counter()
         """Calls created and hung up, and offers refused by code: for `/metrics`."""
         self._router = router
+        self._pending = 0
+        self._paces = SetupPaces(
+            config.setups_per_second, config.setups_burst, config.setups_per_second_address, config.setups_burst_address
+        )
+        self.configure(config, negotiation)
+
+    def configure(self, config: SignallingSection, negotiation: NegotiationConfig) -> None:
+        """For requests from now on."""
+        self.config = config
+        self.tokens.replace(config.tokens if config.auth == "tokens" else ())
+        self.cors = CrossOrigin(config.cors_origins)
         self._negotiation = negotiation
         self._limits = config.sdp_limits()
-        self._pending = 0
         self._clients = Clients(config.proxies, config.unlimited)
-        self._paces = SetupPaces(
+        self._paces.configure(
             config.setups_per_second, config.setups_burst, config.setups_per_second_address, config.setups_burst_address
         )
 

@@ -26,13 +26,13 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         Literal["tokens", "none"] | None,
         Meta(
             description="`tokens`: callers need one of `tokens`. `none`: everybody may call, from wherever `listen` can"
-            " be reached. Unset: as `none`, and only loopback may be listened on. Restart."
+            " be reached. Unset: as `none`, and only loopback may be listened on. Reload."
         ),
     ] = None
     tokens: Annotated[
         list[Token],
         Meta(
-            description='Bearer tokens for `auth = "tokens"`, at least 16 characters each. Restart.',
+            description='Bearer tokens for `auth = "tokens"`, at least 16 characters each. Reload.',
             extra={"secret": True},
         ),
     ] = msgspec.field(default_factory=list)
@@ -40,32 +40,32 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         str, Meta(description="Address of the HTTPS listener. Other than loopback needs `auth`. Restart.")
     ] = "127.0.0.1"
     tls_port: Annotated[int, Meta(ge=0, le=65535, description="Its TCP port. 0: no HTTPS listener. Restart.")] = 0
-    tls_certificate: Annotated[
-        str | None, Meta(description="PEM file of the certificate chain for HTTPS. Restart.")
-    ] = None
-    tls_key: Annotated[str | None, Meta(description="PEM file of its private key. Restart.")] = None
+    tls_certificate: Annotated[str | None, Meta(description="PEM file of the certificate chain for HTTPS. Reload.")] = (
+        None
+    )
+    tls_key: Annotated[str | None, Meta(description="PEM file of its private key. Reload.")] = None
     hosts: Annotated[
         list[str],
         Meta(
             description="Host names accepted in requests, without port. Empty: with tokens any, else only names of"
-            " loopback and literal addresses (against DNS rebinding). Restart."
+            " loopback and literal addresses (against DNS rebinding). Reload."
         ),
     ] = msgspec.field(default_factory=list)
     cors_origins: Annotated[
-        list[str], Meta(description="Origins whose pages may place calls. `*`: any; tokens still count. Restart.")
+        list[str], Meta(description="Origins whose pages may place calls. `*`: any; tokens still count. Reload.")
     ] = msgspec.field(default_factory=lambda: ["*"])
     proxies: Annotated[
         list[str],
         Meta(
             description="Addresses or networks of reverse proxies, whose X-Forwarded-For is believed: bounds for one"
-            " address then count the client behind. Empty, the default: nobody's, since anybody can write one. Restart."
+            " address then count the client behind. Empty, the default: nobody's, since anybody can write one. Reload."
         ),
     ] = msgspec.field(default_factory=list)
     unlimited: Annotated[
         list[str],
         Meta(
             description="Networks whose calls and connections are not bounded by address. Default loopback: this"
-            " machine's own programs, and a proxy that `proxies` does not name. Restart."
+            " machine's own programs, and a proxy that `proxies` does not name. Reload."
         ),
     ] = msgspec.field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
     calls_max: Annotated[
@@ -74,7 +74,7 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             ge=0,
             le=1_000_000,
             description="Calls of this machine at once; further ones get 429. Default 0: as many as transceivers have"
-            " slots. Restart.",
+            " slots. Reload.",
         ),
     ] = 0
     calls_per_address_max: Annotated[
@@ -83,7 +83,7 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             ge=0,
             le=1_000_000,
             description="Calls at once from one IPv4 address or IPv6 /64; further ones get 429. 0: no bound. Default"
-            " 100: an office behind one address, and a tenth of one transceiver's slots. Restart.",
+            " 100: an office behind one address, and a tenth of one transceiver's slots. Reload.",
         ),
     ] = 100
     calls_per_token_max: Annotated[
@@ -92,7 +92,7 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             ge=0,
             le=1_000_000,
             description="Calls at once with one token; further ones get 429. Default 0, no bound: one token often"
-            " serves a whole application. Restart.",
+            " serves a whole application. Reload.",
         ),
     ] = 0
     setups_per_second: Annotated[
@@ -101,12 +101,12 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             gt=0,
             le=100_000,
             description="Call set-ups a second; further ones get 429 and a Retry-After that spreads them. Default 200:"
-            " at 2.5 ms each half of one CPU, and a thousand redials within 5 s. Restart.",
+            " at 2.5 ms each half of one CPU, and a thousand redials within 5 s. Reload.",
         ),
     ] = 200.0
     setups_burst: Annotated[
         int,
-        Meta(ge=1, le=100_000, description="Set-ups at once after a pause. Default 200, a second's worth. Restart."),
+        Meta(ge=1, le=100_000, description="Set-ups at once after a pause. Default 200, a second's worth. Reload."),
     ] = 200
     setups_per_second_address: Annotated[
         float,
@@ -114,24 +114,24 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             gt=0,
             le=100_000,
             description="Set-ups a second from one IPv4 address or IPv6 /64. Default 10: an office that redials, and a"
-            " twentieth of what the server does. Restart.",
+            " twentieth of what the server does. Reload.",
         ),
     ] = 10.0
     setups_burst_address: Annotated[
         int,
-        Meta(ge=1, le=100_000, description="Set-ups at once from one address after a pause. Default 20. Restart."),
+        Meta(ge=1, le=100_000, description="Set-ups at once from one address after a pause. Default 20. Reload."),
     ] = 20
     offer_bytes_max: Annotated[
-        int, Meta(ge=4096, le=262_144, description="Bytes of an SDP offer; larger ones get 400. Restart.")
+        int, Meta(ge=4096, le=262_144, description="Bytes of an SDP offer; larger ones get 400. Reload.")
     ] = 65_536
-    offer_lines_max: Annotated[
-        int, Meta(ge=100, le=20_000, description="Lines of an offer; more get 400. Restart.")
-    ] = 2_000
+    offer_lines_max: Annotated[int, Meta(ge=100, le=20_000, description="Lines of an offer; more get 400. Reload.")] = (
+        2_000
+    )
     offer_sections_max: Annotated[
-        int, Meta(ge=1, le=64, description="Media sections of an offer; more get 400. Restart.")
+        int, Meta(ge=1, le=64, description="Media sections of an offer; more get 400. Reload.")
     ] = 16
     offer_candidates_max: Annotated[
-        int, Meta(ge=0, le=4096, description="Candidates of an offer; more get 400. None is ever contacted. Restart.")
+        int, Meta(ge=0, le=4096, description="Candidates of an offer; more get 400. None is ever contacted. Reload.")
     ] = 256
     body_bytes_max: Annotated[
         int, Meta(ge=8192, le=1 << 20, description="Bytes of a request body, offer and session; more get 413. Restart.")
@@ -141,7 +141,7 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     ] = 8_190
     headers_max: Annotated[int, Meta(ge=16, le=512, description="Header lines of a request. Restart.")] = 64
     connections_max: Annotated[
-        int, Meta(ge=8, le=100_000, description="HTTP connections at once; further ones get 503. Restart.")
+        int, Meta(ge=8, le=100_000, description="HTTP connections at once; further ones get 503. Reload.")
     ] = 1_024
     connections_per_address_max: Annotated[
         int,
@@ -149,7 +149,7 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             ge=1,
             le=100_000,
             description="Of these from one IPv4 address or IPv6 /64; further ones get 429. Default 64: ten browsers"
-            " with six connections each. Restart.",
+            " with six connections each. Reload.",
         ),
     ] = 64
     header_seconds: Annotated[
@@ -159,7 +159,7 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             le=600,
             description="Seconds from the connection, or from a further request's first byte, to the end of the"
             " request's header, TLS handshake included; then it is cut off. Default 5: one lost packet and its"
-            " repetitions on a slow line. Restart.",
+            " repetitions on a slow line. Reload.",
         ),
     ] = 5.0
     request_seconds: Annotated[
@@ -167,17 +167,17 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         Meta(
             gt=0,
             le=600,
-            description="Seconds from a request's first byte to its answer's last; then it is cut off. Restart.",
+            description="Seconds from a request's first byte to its answer's last; then it is cut off. Reload.",
         ),
     ] = 30.0
     idle_seconds: Annotated[
         float, Meta(gt=0, le=3600, description="Seconds that an idle connection is kept open. Restart.")
     ] = 60.0
     calls_pending_max: Annotated[
-        int, Meta(ge=1, le=10_000, description="Calls being set up at once; further ones get 503. Restart.")
+        int, Meta(ge=1, le=10_000, description="Calls being set up at once; further ones get 503. Reload.")
     ] = 256
     router_seconds: Annotated[
-        float, Meta(gt=0, le=60, description="Seconds that a transceiver has for a reply; then 503. Restart.")
+        float, Meta(gt=0, le=60, description="Seconds that a transceiver has for a reply; then 503. Reload.")
     ] = 5.0
 
     def __post_init__(self) -> None:
@@ -217,12 +217,12 @@ class OperatorSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: Annotated[
         list[Token],
         Meta(
-            description="Bearer tokens for the TCP listener. Empty: none asked for, loopback only. Restart.",
+            description="Bearer tokens for the TCP listener. Empty: none asked for, loopback only. Reload.",
             extra={"secret": True},
         ),
     ] = msgspec.field(default_factory=list)
     connections_max: Annotated[
-        int, Meta(ge=4, le=10_000, description="Connections at once; further ones get 503. Restart.")
+        int, Meta(ge=4, le=10_000, description="Connections at once; further ones get 503. Reload.")
     ] = 64
 
 

@@ -45,19 +45,33 @@ class ConnectionGuard:
         address_max: int = 0,
         counted: Callable[[str], str] = lambda _address: "",
     ) -> None:
-        """`address_max`: of one address, by the name that `counted` gives it; 0: no such bound."""
-        self.connections_max = connections_max
-        self.request_seconds = request_seconds
-        self.header_seconds = request_seconds if header_seconds is None else header_seconds
+        """See `configure`."""
+        self.configure(connections_max, request_seconds, header_seconds, address_max, counted)
         self.connections: dict[asyncio.BaseProtocol, GuardedConnection] = {}
         """By aiohttp's protocol object, which a request names."""
         self.counters: Counter[str] = Counter()
         self.admitted = 0
         """Connections that hold a place, those whose TLS handshake goes on included."""
-        self._address_max = address_max
-        self._counted = counted
         self._addresses: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+
+    def configure(
+        self,
+        connections_max: int,
+        request_seconds: float,
+        header_seconds: float | None = None,
+        address_max: int = 0,
+        counted: Callable[[str], str] = lambda _address: "",
+    ) -> None:
+        """For connections and requests from now on. Those that stand keep the name they were counted by.
+
+        `address_max`: of one address, by the name that `counted` gives it; 0: no such bound.
+        """
+        self.connections_max = connections_max
+        self.request_seconds = request_seconds
+        self.header_seconds = request_seconds if header_seconds is None else header_seconds
+        self._address_max = address_max
+        self._counted = counted
 
     def admit(self, address: str) -> "Admitted | bytes":
         """A place for one more connection, or what to tell it."""

@@ -56,7 +56,7 @@ class CallLedger:
     def __init__(self, limits: CallLimits) -> None:
         self.calls: dict[str, Reservation] = {}
         """Live calls by id."""
-        self._limits = limits
+        self.limits = limits
         self._total = 0
         self._addresses: Counter[str] = Counter()
         self._owners: Counter[str] = Counter()
@@ -67,7 +67,7 @@ class CallLedger:
 
     def reserve(self, address: str, owner: str) -> Reservation:
         """A place for one more call. Empty names are not counted by name. Raises LimitReached."""
-        limits = self._limits
+        limits = self.limits
         if limits.machine and self._total >= limits.machine:
             raise LimitReached("too_many_calls", "this server has as many calls as it may", RETRY_SECONDS)
         if limits.address and address and self._addresses[address] >= limits.address:

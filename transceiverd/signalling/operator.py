@@ -21,6 +21,7 @@ from transceiverd.signalling.hosts import LOOPBACK_NAMES, HostRule
 from transceiverd.signalling.metrics import CONTENT_TYPE, exposition, from_counter
 from transceiverd.signalling.router import CallRouter, Metric, Sample
 
+TOKENS = web.AppKey("tokens", TokenList)
 BODY_BYTES_MAX = 4096  # nothing here takes a body yet
 
 
@@ -28,9 +29,9 @@ def build_operator_app(
     config: OperatorSection, router: CallRouter, own_metrics: Callable[[], list[Metric]] | None = None
 ) -> web.Application:
     """The application. `own_metrics` are those of the signalling process itself (`signalling_metrics`)."""
-    app = web.Application(
-        client_max_size=BODY_BYTES_MAX, middlewares=[errors_middleware, _local_only(TokenList(config.tokens))]
-    )
+    tokens = TokenList(config.tokens)
+    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[errors_middleware, _local_only(tokens)])
+    app[TOKENS] = tokens
     OperatorRoutes(router, own_metrics or list).register(app.router)
     return app
 
@@ -75,12 +76,12 @@ def signalling_metrics(calls: Counter[str], connections: int, connection_events:
 
 
 def _local_only(tokens: TokenList) -> Middleware:
-    rule = HostRule(LOOPBACK_NAMES, any_name=not tokens.open)
+    anybody, locals_only = HostRule(any_name=True), HostRule(LOOPBACK_NAMES)
 
     @web.middleware
     async def local_only(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not _through_unix_socket(request):
-            rule.require(request)
+            (locals_only if tokens.open else anybody).require(request)
             tokens.require(request)
         return await handler(request)
 

@@ -30,6 +30,12 @@ class Pace:
         self._at = 0.0
         self._promised: dict[int, int] = {}  # second -> callers told to come then
 
+    def configure(self, rate: float, burst: int) -> None:
+        """Other bounds from now on; what was promised stays promised."""
+        self._rate = rate
+        self._burst = burst
+        self._level = min(self._level, burst)
+
     def take(self, now: float) -> int:
         """0: go on; else the seconds after which to ask again."""
         if self._refilled(now) >= 1:
@@ -64,6 +70,11 @@ class SetupPaces:
         self._all = Pace(rate, burst)
         self._addresses = AddressPaces(address_rate, address_burst)
 
+    def configure(self, rate: float, burst: int, address_rate: float, address_burst: int) -> None:
+        """Other bounds from now on, for addresses that were seen too."""
+        self._all.configure(rate, burst)
+        self._addresses.configure(address_rate, address_burst)
+
     def admit(self, address: str, now: float) -> None:
         """Book one set-up. An empty address is not bounded by itself. Raises LimitReached."""
         if address and (wait := self._addresses.take(address, now)):
@@ -86,6 +97,13 @@ class AddressPaces:
 
     def __len__(self) -> int:
         return len(self._paces)
+
+    def configure(self, rate: float, burst: int) -> None:
+        """For every address."""
+        self._rate = rate
+        self._burst = burst
+        for pace in self._paces.values():
+            pace.configure(rate, burst)
 
     def take(self, address: str, now: float) -> int:
         """As `Pace.take`."""

@@ -1,0 +1,84 @@
+"""The subcommands of `relayctl` that give a running daemon an order: `reload` and `keys`.
+
+Registered by relayctl.py. They wait for the daemon's report (shm/daemon/orders.py), so the exit status says whether the
+order was carried out: this is what a unit's `ExecReload=` needs, since systemd 252 does not wait for READY=1 itself.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from relayd.configuration import load_configuration
+from shm.daemon.common import default_runtime_directory
+from shm.daemon.config import ConfigurationError
+from shm.daemon.orders import NoDaemon, Order, give_order
+
+DAEMONS = ("relayd", "transceiverd")
+# A reload is a file read, and a message to each process and back: milliseconds. This is for a machine in trouble.
+PATIENCE_SECONDS = 30.0
+
+RELOAD = """\
+The daemon reads its configuration, keys, tokens and certificates again. A file that cannot be used is refused whole,
+the old settings stay, and the reason is printed. What can only change by a restart is named and keeps its running
+value.
+"""
+
+KEYS = """\
+Calls are minted under the current one of four ufrag keys. `rotate` adds a new key and, when every relay worker knows
+it, mints new calls under it. Calls that live go on under theirs, however long they last: a rotation onto an id that
+still has calls is refused. `show` prints fingerprints, never a key.
+"""
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the subcommands."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = subparsers.add_parser("reload", help="have a daemon take a changed configuration", description=RELOAD,
+                                   formatter_class=raw)  # fmt: skip
+    parser.add_argument("daemon", choices=DAEMONS, nargs="?", help="default: first relayd, then transceiverd")
+    parser.set_defaults(run=_reload)
+    parser = subparsers.add_parser("keys", help="rotate or show the ufrag keys", description=KEYS, formatter_class=raw)
+    parser.add_argument("what", choices=("rotate", "show"))
+    parser.set_defaults(run=_keys)
+
+
+def _reload(options: argparse.Namespace) -> int:
+    daemons = (options.daemon,) if options.daemon else DAEMONS
+    return max(_ordered(options, daemon, "reload") for daemon in daemons)
+
+
+def _keys(options: argparse.Namespace) -> int:
+    return _ordered(options, "transceiverd", f"keys-{options.what}")
+
+
+def _ordered(options: argparse.Namespace, daemon: str, name: str) -> int:
+    """Give the order, print the report. The exit statuses are relayctl's: 1 nobody there, 2 usage, 3 refused."""
+    try:
+        report = give_order(_directory(options), daemon, Order(name), PATIENCE_SECONDS)
+    except ConfigurationError as error:
+        return _fail(str(error), 2)
+    except NoDaemon as error:
+        return _fail(str(error), 1)
+    if not report.done:
+        return _fail(f"{daemon} refused: {report.text}", 3)
+    print(f"{daemon}: {report.text}")
+    return 0
+
+
+def _directory(options: argparse.Namespace) -> Path:
+    """Where the daemons are. A bad file is for the daemon to judge, which says so in its log, too."""
+    given: Path | None = options.runtime_directory
+    if given is not None:
+        return given
+    try:
+        return load_configuration(options.config).runtime_directory
+    except ConfigurationError:
+        place = default_runtime_directory()
+        if not place.exists():
+            raise
+        return place
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"relayctl: {message}", file=sys.stderr)
+    return status

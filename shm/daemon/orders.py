@@ -1,0 +1,172 @@
+"""Orders to a running daemon and the reports on them: `relayctl reload`, `relayctl keys rotate`, and what joins them.
+
+Each supervisor has an `OrderDesk` on `<daemon>.orders` in the runtime directory; `give_order` is the other end. One
+connection, one order, one report: JSON datagrams on AF_UNIX SOCK_SEQPACKET. A report may come much later than its order
+(a drain takes minutes); who hangs up before it only does not hear it. Only root and the daemon's own user may order:
+the socket's mode is 0600 and the kernel's word on the peer is asked too.
+
+Left out: what an order does; its handler is whoever made the desk.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shm.attach import peer_credentials
+from shm.daemon.loop import READ, EventLoop
+
+log = logging.getLogger("supervisor")
+
+ORDER_BYTES_MAX = 4096
+REPORT_BYTES_MAX = 65536
+BACKLOG = 8
+CONNECTIONS_MAX = 16
+"""Orders at once. People give them one at a time; more is a script gone wrong."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What is to be done."""
+
+    name: str
+    arguments: dict[str, str] = {}
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What came of it. `text` is for people: what was done, or why not."""
+
+    done: bool
+    text: str
+    details: dict[str, Any] = {}
+
+
+class NoDaemon(RuntimeError):
+    """Nobody takes the order; the message says where it was looked for and why."""
+
+
+Reply = Callable[[Report], None]
+Handler = Callable[[Mapping[str, str], Reply], None]
+"""Gets an order's arguments, and what to call with the report, once, now or later."""
+
+
+def orders_path(directory: Path, daemon: str) -> Path:
+    """Where `daemon` listens."""
+    return directory / f"{daemon}.orders"
+
+
+class OrderDesk:
+    """Listens, and gives each order to its handler."""
+
+    def __init__(self, loop: EventLoop, directory: Path, daemon: str, handlers: Mapping[str, Handler]) -> None:
+        """Bind the socket. The caller holds the daemon's lock, so a file of that name is a dead one's. OSError."""
+        self._loop = loop
+        self._path = orders_path(directory, daemon)
+        self._handlers = dict(handlers)
+        self._connections: set[socket.socket] = set()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        before = os.umask(0o177)
+        try:
+            self._path.unlink(missing_ok=True)
+            self._listener.bind(str(self._path))
+            self._listener.listen(BACKLOG)
+        except OSError:
+            self._listener.close()
+            raise
+        finally:
+            os.umask(before)
+        loop.watch(self._listener.fileno(), READ, self._accept)
+
+    def close(self) -> None:
+        """Take no more orders; whoever waits for a report sees the end."""
+        self._loop.unwatch(self._listener.fileno())
+        self._listener.close()
+        for connection in list(self._connections):
+            self._drop(connection)
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self, _events: int) -> None:
+        with contextlib.suppress(OSError):  # it went away again, or nobody has a descriptor to spare
+            connection, _ = self._listener.accept()
+            connection.setblocking(False)
+            self._connections.add(connection)
+            uid = peer_credentials(connection).uid
+            if uid not in (0, os.geteuid()):
+                self._report(
+                    connection, Report(False, f"uid {uid} may not give orders: root and the daemon's user may")
+                )
+            elif len(self._connections) > CONNECTIONS_MAX:
+                self._report(connection, Report(False, f"{CONNECTIONS_MAX} orders are being carried out already"))
+            else:
+                self._loop.watch(connection.fileno(), READ, lambda _events: self._take(connection))
+
+    def _take(self, connection: socket.socket) -> None:
+        """The order, then the end of it: a peer that hangs up is forgotten."""
+        try:
+            data = connection.recv(ORDER_BYTES_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(connection)
+            return
+        try:
+            order = msgspec.json.decode(data, type=Order)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._report(connection, Report(False, f"not an order: {error}"))
+            return
+        handler = self._handlers.get(order.name)
+        if handler is None:
+            known = ", ".join(sorted(self._handlers))
+            self._report(connection, Report(False, f"unknown order {order.name!r}; known are {known}"))
+            return
+        self._carry_out(order, handler, connection)
+
+    def _carry_out(self, order: Order, handler: Handler, connection: socket.socket) -> None:
+        """A fault of ours in a handler is told to the one who waits, too."""
+        try:
+            handler(order.arguments, lambda report: self._report(connection, report))
+        except Exception as error:
+            log.exception("the order %s met a fault", order.name)
+            self._report(connection, Report(False, f"a fault of the daemon's own: {type(error).__name__}, see its log"))
+
+    def _report(self, connection: socket.socket, report: Report) -> None:
+        if connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.send(msgspec.json.encode(report))
+            self._drop(connection)
+
+    def _drop(self, connection: socket.socket) -> None:
+        self._connections.discard(connection)
+        self._loop.unwatch(connection.fileno())
+        connection.close()
+
+
+def give_order(directory: Path, daemon: str, order: Order, patience_seconds: float) -> Report:
+    """Give `daemon` an order and wait for the report. Raises NoDaemon."""
+    path = orders_path(directory, daemon)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
+        end.settimeout(patience_seconds)
+        try:
+            end.connect(str(path))
+            end.send(msgspec.json.encode(order))
+            data = end.recv(REPORT_BYTES_MAX)
+        except OSError as error:
+            raise NoDaemon(_explain(daemon, path, error, patience_seconds)) from None
+    if not data:
+        raise NoDaemon(f"{daemon} ended before it reported")
+    return msgspec.json.decode(data, type=Report)
+
+
+def _explain(daemon: str, path: Path, error: OSError, patience_seconds: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"{daemon} took the order at {path} and did not report within {patience_seconds:g} s"
+    hint = "is it running, and with this runtime directory? Name another with --runtime-directory or --config"
+    if isinstance(error, PermissionError):
+        hint = f"only root and {daemon}'s own user may give orders"
+    return f"no {daemon} at {path} ({error.strerror}): {hint}"

@@ -1,0 +1,142 @@
+"""The link that carries messages between transceiverd's own processes: AF_UNIX SOCK_SEQPACKET, descriptors beside them.
+
+Made by the supervisor, used by the transceivers and the signalling process. The messages are `links.py`'s.
+"""
+
+import array
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from transceiverd.links import AnyMessage, Message, decode, encode
+
+MESSAGE_BYTES_MAX = 256 * 1024  # an offer is at most 64 KiB of SDP; a list of sessions comes in pages
+DESCRIPTORS_MAX = 32
+QUEUE_MAX = 4096  # messages kept for a peer that does not read; beyond it the link counts as broken
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a new link, non-blocking, with room for a few large messages."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setblocking(False)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MESSAGE_BYTES_MAX)
+    return ends
+
+
+def send_now(end: socket.socket, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+    """Send one message.
+
+    Raises:
+        BlockingIOError: the peer's buffer is full.
+        OSError: the peer is gone.
+    """
+    data = encode(message)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    end.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+
+
+def receive_now(end: socket.socket) -> tuple[AnyMessage, list[int]] | None:
+    """One message with its descriptors (the caller owns them), or `None` at the end of the link.
+
+    Raises:
+        BlockingIOError: nothing is there.
+        msgspec.DecodeError: not a message of this release.
+    """
+    data, descriptors, flags, _ = socket.recv_fds(end, MESSAGE_BYTES_MAX, DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC)
+    if not data:
+        return None
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise msgspec.DecodeError("a message was cut short")
+    return decode(data), descriptors
+
+
+class Link:
+    """One end of a link on an event loop. Never blocks: a peer that does not read is cut off at `QUEUE_MAX`."""
+
+    def __init__(
+        self,
+        end: socket.socket,
+        on_message: Callable[[AnyMessage, list[int]], None],
+        on_closed: Callable[[], None],
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._end = end
+        self._on_message = on_message
+        self._on_closed = on_closed
+        self._loop = loop or asyncio.get_running_loop()
+        self._queue: deque[tuple[Message, tuple[int, ...]]] = deque()
+        self.closed = False
+        self._loop.add_reader(end.fileno(), self._readable)
+
+    def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+        """Send now or as soon as the peer has room. A message to a closed link is dropped: its end was reported."""
+        if self.closed:
+            return
+        if not self._queue:
+            try:
+                send_now(self._end, message, descriptors)
+            except BlockingIOError:
+                self._loop.add_writer(self._end.fileno(), self._writable)
+            except OSError:
+                self._lost()
+                return
+            else:
+                return
+        self._queue.append((message, tuple(os.dup(descriptor) for descriptor in descriptors)))
+        if len(self._queue) > QUEUE_MAX:
+            self._lost()
+
+    def close(self) -> None:
+        """Stop, without calling `on_closed`."""
+        if self.closed:
+            return
+        self.closed = True
+        while self._queue:
+            self._forget_first()
+        self._loop.remove_reader(self._end.fileno())
+        self._loop.remove_writer(self._end.fileno())
+        self._end.close()
+
+    def _lost(self) -> None:
+        if not self.closed:
+            self.close()
+            self._on_closed()
+
+    def _readable(self) -> None:
+        for _ in range(64):  # then let the loop breathe
+            if self.closed:
+                return
+            try:
+                received = receive_now(self._end)
+            except BlockingIOError:
+                return
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+                received = None
+            if received is None:
+                self._lost()
+                return
+            self._on_message(*received)
+
+    def _writable(self) -> None:
+        while self._queue:
+            try:
+                send_now(self._end, *self._queue[0])
+            except BlockingIOError:
+                return
+            except OSError:
+                self._lost()
+                return
+            self._forget_first()
+        self._loop.remove_writer(self._end.fileno())
+
+    def _forget_first(self) -> None:
+        _, descriptors = self._queue.popleft()
+        for descriptor in descriptors:
+            os.close(descriptor)
