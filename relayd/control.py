@@ -29,6 +29,8 @@ SOCKET_MODE = 0o660
 BACKLOG = 16
 # Out of descriptors, accept() fails at once and the socket stays readable: trying on would only spin and log (ns).
 ACCEPT_PAUSE_NS = 1_000_000_000
+# How often the socket's file is looked at: a transceiverd that starts when it was removed waits that long (ns).
+LOOK_AT_PATH_NS = 500_000_000
 # struct sockaddr_un has 108 bytes for the path and its end (unix(7)).
 PATH_BYTES_MAX = 107
 
@@ -67,7 +69,7 @@ class ControlServer:
         self,
         loop: EventLoop,
         path: Path,
-        listener: socket.socket,
+        group: str,
         admission: Admission,
         connections_max: int,
         attachments: Attachments,
@@ -84,12 +86,15 @@ class ControlServer:
         self.quiet = QuietLog(log)
         self.transceiverd: Connection | None = None
         self._path = path
-        self._listener = listener
+        self._group = group
+        self._listener = open_listener(path, group)
+        self._file = self._file_at_path()
         self._admission = admission
         self._connections_max = connections_max
         self._connections: set[Connection] = set()
         self._resume: Timer | None = None
         self._listen()
+        self._look = loop.call_after(LOOK_AT_PATH_NS, self._look_at_path)
 
     def configure(self, admission: Admission, connections_max: int) -> None:
         """For connections from now on; those that are open were let in."""
@@ -126,13 +131,42 @@ class ControlServer:
 
     def close(self) -> None:
         """End every conversation and remove the socket's file."""
-        self.loop.unwatch(self._listener.fileno())
-        if self._resume is not None:
-            self._resume.cancel()
-        self._listener.close()
+        self._look.cancel()
+        self._stop_listening()
         for connection in list(self._connections):
             connection.close("relayd stops")
         self._path.unlink(missing_ok=True)
+
+    def _stop_listening(self) -> None:
+        self.loop.unwatch(self._listener.fileno())
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
+        self._listener.close()
+
+    def _file_at_path(self) -> tuple[int, int] | None:
+        """Which file the path names now; a socket's own descriptor does not know."""
+        try:
+            found = self._path.lstat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _look_at_path(self) -> None:
+        """Somebody who cleans up (tmpfiles.d, a hand) may remove the file; nobody could connect then. Make it anew."""
+        self._look = self.loop.call_after(LOOK_AT_PATH_NS, self._look_at_path)
+        if self._file_at_path() == self._file:
+            return
+        try:
+            listener = open_listener(self._path, self._group)
+        except SocketPathRefused as error:
+            self.quiet.warning("listen again", f"{error}; trying on")
+            return
+        log.warning("control socket %s was removed or replaced; it is there again", self._path)
+        self.count("socket made anew")
+        self._stop_listening()
+        self._listener, self._file = listener, self._file_at_path()
+        self._listen()
 
     def _accept(self, _events: int) -> None:
         try:

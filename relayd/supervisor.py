@@ -17,7 +17,7 @@ from relayd.attachments import Attachments
 from relayd.children import Children, Household
 from relayd.config import SOCKET_NAME, Relay
 from relayd.configuration import Configuration
-from relayd.control import ControlServer, open_listener
+from relayd.control import ControlServer
 from relayd.holding import Holding
 from relayd.key_confirmation import KeyConfirmation, KeysRefused
 from relayd.sockets import PublicSockets, open_sockets
@@ -61,7 +61,6 @@ class Supervisor:
         cpus = _cpus(config)
         self._sockets = _open_sockets(config, len(cpus))
         self._holdings = _make_holdings(config, cpus, self._sockets)
-        listener = open_listener(runtime_directory / SOCKET_NAME, config.group)
         self._loop = EventLoop()
         self._children = Children(self._household(machine))
         self._keys.posts = list(self._children.posts)
@@ -72,7 +71,7 @@ class Supervisor:
         self._control = ControlServer(
             self._loop,
             runtime_directory / SOCKET_NAME,
-            listener,
+            config.group,
             admission,
             config.connections,
             attachments,

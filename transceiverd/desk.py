@@ -38,8 +38,11 @@ class Desk:
         self.tell_load()
 
     def tell_load(self) -> None:
-        """How full we are; also the sign that the control thread turns."""
+        """How full we are; also the sign that the control thread turns. Without a link, ask for one again."""
         transceiver = self._transceiver
+        if self._link is None:
+            transceiver.supervisor.send(links.NeedSignalling())
+            return
         calls = len(transceiver.calls)
         slots = transceiver.birth.settings.transceiver.slots
         accepting = transceiver.attached and not transceiver.stopping
@@ -54,9 +57,9 @@ class Desk:
             self._link.send(message)
 
     def _gone(self) -> None:
-        """Signalling died, and a successor comes; or only the link broke, then the supervisor makes another."""
+        """Signalling died, and a successor comes; or only the link broke, then the next `tell_load` asks for another.
+        Not at once: where descriptors ran out a new link would break as soon, and again."""
         self._link = None
-        self._transceiver.supervisor.send(links.NeedSignalling())
 
     def _on_message(self, message: links.AnyMessage, _descriptors: list[int]) -> None:
         match message:

@@ -5,6 +5,7 @@ Made by the supervisor, used by the transceivers and the signalling process. The
 
 import array
 import asyncio
+import logging
 import os
 import socket
 from collections import deque
@@ -14,9 +15,15 @@ import msgspec
 
 from transceiverd.links import AnyMessage, Message, decode, encode
 
+log = logging.getLogger("links")
+
 MESSAGE_BYTES_MAX = 256 * 1024  # an offer is at most 64 KiB of SDP; a list of sessions comes in pages
 DESCRIPTORS_MAX = 32
 QUEUE_MAX = 4096  # messages kept for a peer that does not read; beyond it the link counts as broken
+
+
+class DescriptorsLost(RuntimeError):
+    """The kernel threw away a message's descriptors, since we may have no more (recvmsg(2), MSG_CTRUNC)."""
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -45,6 +52,7 @@ def receive_now(end: socket.socket) -> tuple[AnyMessage, list[int]] | None:
 
     Raises:
         BlockingIOError: nothing is there.
+        DescriptorsLost: this process had no room for the message's descriptors; the link is as good as before.
         msgspec.DecodeError: not a message of this release.
     """
     data, descriptors, flags, _ = socket.recv_fds(end, MESSAGE_BYTES_MAX, DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC)
@@ -53,7 +61,9 @@ def receive_now(end: socket.socket) -> tuple[AnyMessage, list[int]] | None:
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         for descriptor in descriptors:
             os.close(descriptor)
-        raise msgspec.DecodeError("a message was cut short")
+        if flags & socket.MSG_TRUNC:
+            raise msgspec.DecodeError("a message was cut short")
+        raise DescriptorsLost(type(decode(data)).__name__)
     return decode(data), descriptors
 
 
@@ -117,6 +127,9 @@ class Link:
                 received = receive_now(self._end)
             except BlockingIOError:
                 return
+            except DescriptorsLost as error:  # as if it had never been sent: whoever misses it asks again
+                log.error("no descriptors left: message %s is lost", error)
+                continue
             except (OSError, msgspec.DecodeError, UnicodeDecodeError):
                 received = None
             if received is None:

@@ -19,6 +19,8 @@ log = logging.getLogger("relay")
 SOCKET_NAME = "relayd.sock"
 # Often enough that a restart of relayd costs a call no more than this on top; a refused connect costs 20 us.
 RETRY_NS = 50_000_000
+# One that refuses us (another layout, another transceiverd) will do so again: ever later, up to this.
+REFUSED_RETRY_NS_MAX = 1_000_000_000
 # One offer is out at a time, so relayd's answer to each says what it was for.
 Offer = tuple[attach.AnyMessage, Sequence[int]]
 Answered = Callable[[str], None]
@@ -48,6 +50,7 @@ class RelayAttachment:
         self._answered: Answered | None = None
         self._question: attach.AnyMessage | None = None
         self._complaint = ""
+        self._refusals = 0
         self.attached = False
 
     def start(self) -> None:
@@ -59,6 +62,7 @@ class RelayAttachment:
             attach.send(end, attach.Hello("transceiverd", list(SUPPORTED_MAJORS), os.getpid()))
         except OSError as error:
             end.close()
+            self._refusals = 0  # the next one may be another
             self._complain(f"no relayd at {self._path}: {error.strerror}")
             self._loop.call_after(RETRY_NS, self.start)
             return
@@ -114,6 +118,7 @@ class RelayAttachment:
                 self._answer(f"{reason}: found {found}: {allowed}")
                 self._advance()
             case attach.Refused(reason, found, allowed):
+                self._refusals += 1
                 self._lost(f"relayd refused: {reason}: found {found}, allowed {allowed}")
             case attach.Accepted() | attach.KeyConfirmed():
                 if self._offers:  # a confirmation may come late, after another attach began
@@ -139,6 +144,7 @@ class RelayAttachment:
         elif not self.attached:
             self.attached = True
             self._complaint = ""
+            self._refusals = 0
             log.info("attached to relayd at %s", self._path)
             self._on_attached()
 
@@ -161,7 +167,7 @@ class RelayAttachment:
             self._answer("")
         else:
             self._complain(why)
-        self._loop.call_after(RETRY_NS, self.start)
+        self._loop.call_after(min(RETRY_NS << min(self._refusals, 16), REFUSED_RETRY_NS_MAX), self.start)
 
     def _complain(self, text: str) -> None:
         """Once for each reason, not at every try."""

@@ -43,6 +43,9 @@ log = logging.getLogger("calls")
 
 # A transceiver reports every 200 ms; one that missed several is stuck or starved (the issue: no new calls within 2 s).
 LOAD_FRESH_NS = 1_000_000_000
+# A transceiver that does not answer within this may be stuck, which its reports have not shown yet: where there is
+# another, that one is asked. Ten times what a busy one takes.
+OTHERS_TURN_SECONDS = 0.3
 SESSION_ID_BITS = 63
 ABANDONED = "abandoned"  # reason of the end of a call whose answer came too late for whoever asked
 OVER = ("closing", "closed")  # states of a call that is counted no more
@@ -225,8 +228,9 @@ class LinkRouter:
                 request, encode_negotiation(negotiation), context.owner, context.client_address, context.dialect
             )
             try:
+                seconds = self._reply_seconds if self._roomiest(tried) is None else OTHERS_TURN_SECONDS
                 created = await peer.ask(
-                    message, request, links.CallCreated, self._reply_seconds, lambda reply: _bind(place, reply)
+                    message, request, links.CallCreated, seconds, lambda reply: _bind(place, reply)
                 )
             except RouterError as error:
                 refusal = error  # it may have filled up since its last report: perhaps another has room

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from transceiverd.settings import Settings, read_settings
 
 log = logging.getLogger("signalling")
 
+EXIT_CANNOT_LISTEN = 69  # sysexits(3): a service is unavailable
 BEAT_SECONDS = 0.2  # several within the shortest stuck_after_ms
 THREADS = ("control", "media")  # whose counters come with a transceiver, in this order
 
@@ -39,6 +41,8 @@ class SignallingBirth:
     settings: Settings
     runtime_directory: Path
     lock_fd: int
+    first: bool
+    """Whether it is the first of its supervisor, and so what it cannot do is a matter of configuration."""
 
 
 def run_signalling(birth: SignallingBirth, control: socket.socket) -> None:
@@ -64,7 +68,11 @@ class Signalling:
         self._done: asyncio.Event | None = None
 
     async def run(self, control: socket.socket) -> None:
-        """Serve until stopped. A port that is taken ends everything: it would be taken again after a restart."""
+        """Serve until stopped.
+
+        A port that is taken at the start ends everything, with the reason. Later there are calls, which need no
+        HTTP: then only this process ends, and its successor tries again.
+        """
         self._done = asyncio.Event()
         supervisor = Link(control, lambda message, fds: self._obey(supervisor, message, fds), self._done.set)
         self._beat(supervisor)
@@ -72,6 +80,8 @@ class Signalling:
             await self._listeners.start()
         except OSError as error:
             log.error("cannot listen: %s", error)
+            if not self._birth.first:
+                sys.exit(EXIT_CANNOT_LISTEN)
             os.kill(self._birth.supervisor, signal.SIGTERM)
             return
         await self._done.wait()

@@ -162,7 +162,8 @@ class Supervisor:
         run_transceiver(birth, control)
 
     def _be_signalling(self, control: socket.socket) -> None:
-        birth = SignallingBirth(self._pid, self._machine, self._settings, self._directory, self._lock.fd)
+        first = self._signalling.restarts == 0
+        birth = SignallingBirth(self._pid, self._machine, self._settings, self._directory, self._lock.fd, first)
         run_signalling(birth, control)
 
     @property
@@ -191,7 +192,11 @@ class Supervisor:
         post = self._transceivers[holding.index]
         if post.process is None or self._signalling.process is None:
             return
-        ours, theirs = socket_pair()
+        try:
+            ours, theirs = socket_pair()
+        except OSError as error:  # without the link it would get no calls, so it asks again (desk.py)
+            log.error("transceiver %d cannot be joined to signalling: %s; trying on", holding.index, error.strerror)
+            return
         with ours, theirs:
             counters = [holding.control_counters.fd, holding.media_counters.fd]
             post.send(links.UseSignalling(), [ours.fileno()])
@@ -238,8 +243,9 @@ class Supervisor:
 
     def _transceiver_says(self, holding: Holding, data: bytes) -> None:
         match links.decode(data):
-            case links.NeedSignalling():  # its link to signalling broke while both live: it gets a new one
-                log.warning("transceiver %d lost its link to signalling; joining them again", holding.index)
+            case links.NeedSignalling() if self._signalling.process is not None:
+                # It has no link though both live: it broke, or could not be made when it was time.
+                log.warning("transceiver %d has no link to signalling; joining them again", holding.index)
                 self._join(holding)
             case links.KeyUse() as use:
                 self._rotation.hear(holding.index, use)
