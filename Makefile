@@ -1,10 +1,11 @@
 # make run          start everything in the foreground; LAN=1 also for phones on this network (HTTPS, QR code)
 # make test         the tests, in a few minutes
 # make test-system  slow, privileged and browser-heavy tests
+# make fault-table  each fault of the drill under live calls, and what it cost
 # make fuzz         the fuzz targets for SECONDS=60 (more at night); clang with libFuzzer for the compiled parsers
 # Each does all of its own set-up.
 
-.PHONY: run test test-system fuzz lint setup clean
+.PHONY: run test test-system fault-table fuzz lint setup clean
 
 PYTHON_BIN := .venv/bin
 
@@ -26,6 +27,10 @@ test:
 test-system:
 	@.ci/setup system
 	$(PYTHON_BIN)/pytest -m system -rs $(ARGS)
+
+fault-table:
+	@.ci/setup
+	@$(PYTHON_BIN)/python -m tests.faults $(ARGS)
 
 fuzz:
 	@.ci/setup

@@ -55,9 +55,21 @@ class Server:
     workers: int = 1
     transceivers: int = 1
     slots: int = 1024
+    bind4: str = "127.0.0.1"
+    advertise: str = "127.0.0.1"
     extra: str = ""
+    relay: str = ""
+    """More lines for `[relay]`."""
+    transceiver: str = ""
+    """More lines for `[transceiver]`."""
     python: tuple[str, ...] = ()
     """Instead of `-m transceiverd.main`: how to start transceiverd, for tests that instrument it."""
+    launchers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Likewise by daemon, at each start."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """On top of this process's, for both daemons."""
+    log_to: str = ""
+    """Instead of the file in the directory."""
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ringline-test-")))
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -66,11 +78,13 @@ class Server:
         self.http_port = free_port(socket.SOCK_STREAM)
         self.operator_port = free_port(socket.SOCK_STREAM)
         self.config = self.directory / "ringline.toml"
-        self.log = self.directory / "log"
+        self.log = Path(self.log_to or self.directory / "log")
         self.config.write_text(
             f'[ringline]\nruntime_directory = "{self.directory}"\n'
-            f'[relay]\nport = {self.udp_port}\nworkers = {self.workers}\nbind4 = "127.0.0.1"\nbind6 = "::1"\n'
-            f'[transceiver]\ncount = {self.transceivers}\nadvertise = ["127.0.0.1"]\nslots = {self.slots}\n'
+            f'[relay]\nport = {self.udp_port}\nworkers = {self.workers}\nbind4 = "{self.bind4}"\nbind6 = "::1"\n'
+            f"{self.relay}\n"
+            f'[transceiver]\ncount = {self.transceivers}\nadvertise = ["{self.advertise}"]\nslots = {self.slots}\n'
+            f"{self.transceiver}\n"
             f"[signalling]\nport = {self.http_port}\n[operator]\nport = {self.operator_port}\n{self.extra}"
         )
 
@@ -86,10 +100,14 @@ class Server:
 
     def start(self, name: str) -> None:
         """Start `relayd` or `transceiverd`."""
-        launch = self.python if name == "transceiverd" and self.python else ("-m", f"{name}.main")
+        usual = self.python if name == "transceiverd" and self.python else ("-m", f"{name}.main")
+        launch = self.launchers.get(name, usual)
         with self.log.open("ab") as log:
             self.daemons[name] = subprocess.Popen(
-                [sys.executable, *launch, "--config", str(self.config)], stdout=log, stderr=log
+                [sys.executable, *launch, "--config", str(self.config)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
             )
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> int:
@@ -101,11 +119,15 @@ class Server:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
-            raise AssertionError(f"{name} did not stop; its log:\n{self.log.read_text()}") from None
+            raise AssertionError(f"{name} did not stop; its log:\n{self.logged()}") from None
+
+    def logged(self) -> str:
+        """What both daemons have said."""
+        return self.log.read_text() if self.log.is_file() else ""
 
     def await_ready(self) -> None:
         """Until a call made now would succeed."""
-        wait_for(self.ready, f"/readyz; the log:\n{self.log.read_text()}", READY_SECONDS)
+        wait_for(self.ready, f"/readyz; the log:\n{self.logged()}", READY_SECONDS)
         # The first transceiver makes the server ready; tests count on all of them.
         everywhere = self.transceivers * self.slots
         wait_for(lambda: self.slots_free() + len(self.sessions()) >= everywhere, "every transceiver takes calls")
@@ -170,7 +192,7 @@ class Server:
                 daemon.kill()
                 daemon.wait()
         if os.environ.get("RINGLINE_KEEP_LOG"):
-            sys.stderr.write(self.log.read_text())
+            sys.stderr.write(self.logged())
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
