@@ -32,7 +32,7 @@ from transceiverd.media.engine import MediaEngine
 from transceiverd.media.outcomes import COUNTER_NAMES
 from transceiverd.media.port import MediaPort, Removed, SrtpProven, ntp_offset_ns
 from transceiverd.sctp.config import DataChannelConfig
-from transceiverd.sdp.negotiation import AnswerSection, AudioNegotiation, Negotiation, Payload
+from transceiverd.sdp.negotiation import AnswerSection, AudioNegotiation, DataNegotiation, Negotiation, Payload
 from transceiverd.sdp.offer import Fingerprint
 
 CONTEXT = DtlsContext()
@@ -55,7 +55,9 @@ def fingerprints(context: DtlsContext) -> tuple[Fingerprint, ...]:
     return (Fingerprint.of_digest(*context.fingerprint()),)
 
 
-def negotiation(setup: str = "active", context: DtlsContext = CLIENT_CONTEXT) -> Negotiation:
+def negotiation(
+    setup: str = "active", context: DtlsContext = CLIENT_CONTEXT, data: DataNegotiation | None = None
+) -> Negotiation:
     """What an ordinary offer comes to."""
     return Negotiation(
         sections=(AnswerSection("audio", "UDP/TLS/RTP/SAVPF", "111", "opus/48000/2", "0", True),),
@@ -68,13 +70,14 @@ def negotiation(setup: str = "active", context: DtlsContext = CLIENT_CONTEXT) ->
         ice_options=(),
         candidates_offered=0,
         audio=AudioNegotiation(0, "sendrecv", (Payload(OPUS, "opus", 48000, 2),), True),
+        data=data,
     )
 
 
 class Bottle:
     """The server end. Every datagram that it would send leaves by `poll_datagram`."""
 
-    def __init__(self, *, slots: int = 4, now: int = SECOND) -> None:
+    def __init__(self, *, slots: int = 4, now: int = SECOND, data_channel: DataChannelConfig | None = None) -> None:
         self.now = now
         self.sessions = SessionSegment.create(slots, 0, incarnation=INCARNATION)
         self.lane = Lane.create(
@@ -98,7 +101,7 @@ class Bottle:
         self.ended: list[dict[str, object]] = []
         self.calls = CallTable(
             self.sessions, self.lanes, self.port, CONTEXT, lambda: keys, 0, 0, IceConfig(), DtlsConfig(),
-            DataChannelConfig(),             on_ended=self.ended.append,
+            data_channel or DataChannelConfig(), on_ended=self.ended.append,
         )  # fmt: skip
         self.flows: dict[bytes, int] = {}
         self.sent: list[bytes] = []
@@ -108,9 +111,9 @@ class Bottle:
     def _flows_of(self, slot: int) -> Iterator[tuple[Owner, bytes, int]]:
         return self.calls.flows_of(slot)
 
-    def create(self, setup: str = "active") -> tuple[Created, Call]:
+    def create(self, setup: str = "active", data: DataNegotiation | None = None) -> tuple[Created, Call]:
         """A call."""
-        created = self.calls.create(negotiation(setup), self.now)
+        created = self.calls.create(negotiation(setup, data=data), self.now)
         call = self.calls.find(created.call_id)
         assert call is not None
         return created, call
@@ -241,6 +244,10 @@ class Client:
                 )
             elif isinstance(event, Closed):
                 self.closed = event.reason
+            self.on_dtls(event)
+
+    def on_dtls(self, event: object) -> None:
+        """For a client that does more than talk."""
 
     def _hear(self, data: bytes) -> None:
         try:

@@ -8,37 +8,27 @@ A slot is freed only when the media thread has acknowledged that it let go of th
 
 import contextlib
 import logging
-import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-
-import msgspec
 
 from relayd.ufrag import UfragKeys, mint
 from shm.ring import Record
 from shm.session import SessionRecord, SessionSegment
 from transceiverd import callid
-from transceiverd.blob import encode_blob
 from transceiverd.call import NOBODY, Call, Caller, Created, TooManyCalls, TooManyHandshakes
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.dtls.context import DtlsContext
-from transceiverd.dtls.engine import DtlsEngine, Role
-from transceiverd.dtls.records import RECORD_OVERHEAD_MAX
-from transceiverd.echo_channels import EchoChannels
 from transceiverd.engine import Closed, Datagram, Drops, drop_label
 from transceiverd.ice.addresses import PROVEN as ADDRESS_PROVEN
-from transceiverd.ice.agent import LiteAgent
 from transceiverd.ice.config import IceConfig
 from transceiverd.ice.consent import CLOSED_CONSENT
 from transceiverd.lanes import DTLS, FLAG_CONTENDED, STUN, ControlLanes, Owner
 from transceiverd.media.port import MediaPort
-from transceiverd.record_sink import RecordSink
-from transceiverd.sctp.association import Association
 from transceiverd.sctp.config import DataChannelConfig
-from transceiverd.sctp.initiation import make_init
 from transceiverd.sdp.negotiation import Negotiation
-from transceiverd.session import FlowPublished, FlowWithdrawn, MediaReady, Session, State
+from transceiverd.session import FlowPublished, FlowWithdrawn, MediaReady, State
+from transceiverd.session_maker import CallDrops, SessionMaker
 from transceiverd.snapshot import connected_line, describe
 from transceiverd.timers import Deadlines
 
@@ -82,11 +72,11 @@ class CallTable:
         self._segment = segment
         self._lanes = lanes
         self._media = media
-        self._dtls_context = dtls_context
+        drops = CallDrops(self.drops, self.dtls_drops, self.sctp_drops)
+        self._maker = SessionMaker(dtls_context, ice, dtls, data_channel, drops)
         self._keys = keys
         self._machine = machine
         self._transceiver = transceiver
-        self.configure(ice, dtls, data_channel)
         self._on_ended = on_ended
         self._half_open: set[int] = set()  # slots of calls whose DTLS handshake is not done
         self.half_open_max = half_open_max
@@ -109,11 +99,8 @@ class CallTable:
         return iter(list(self._by_slot.values()))
 
     def configure(self, ice: IceConfig, dtls: DtlsConfig, data_channel: DataChannelConfig) -> None:
-        """For calls that are made from now on. SCTP packets must fit a DTLS record that fits a datagram."""
-        self._ice = ice
-        self._dtls = dtls
-        room = dtls.mtu - RECORD_OVERHEAD_MAX
-        self._data_channel = msgspec.structs.replace(data_channel, mtu=min(data_channel.mtu, room))
+        """For calls that are made from now on."""
+        self._maker.configure(ice, dtls, data_channel)
 
     def all_drops(self) -> Iterator[tuple[str, int]]:
         """Counted drops of all engines, by the names they have in the counters segment."""
@@ -147,9 +134,9 @@ class CallTable:
         password = secrets.token_urlsafe(ICE_PASSWORD_BYTES).replace("-", "+").replace("_", "/")
         call_id = callid.mint(self._machine, self._transceiver)
         self._fill(record, negotiation, call_id)
-        record.write_blob(encode_blob(negotiation, ufrag, password))
-        sctp_init = self._sctp_init(negotiation)
-        call = self._open(call_id, record, negotiation, ufrag, password, sctp_init, now)
+        sctp_init = self._maker.sctp_init(negotiation)
+        session = self._maker.make(record, negotiation, ufrag, password, sctp_init, caller, now)
+        call = Call(call_id, self._owner(record), record, session, negotiation)
         call.caller = caller
         self._by_slot[slot] = self._by_id[call_id] = call
         self._half_open.add(slot)
@@ -174,61 +161,27 @@ class CallTable:
         record.application = APPLICATION_ECHO if audio is not None and audio.sends else APPLICATION_NONE
         record.payloads = [] if audio is None else [(p.payload_type, p.clock_rate) for p in audio.payloads]
 
-    def _sctp_init(self, negotiation: Negotiation) -> bytes | None:
-        if negotiation.data is None or negotiation.data.remote_init is None:
-            return None
-        return make_init(self._data_channel, os.urandom)
+    def restore(self, slot: int, now: int) -> Call:
+        """Take a connected call up from its record alone, in place of whatever this table knew of it; its flows are
+        published. Raises ValueError when the record does not allow it. Media is the caller's."""
+        record = self._segment.record(slot)
+        session, negotiation, caller = self._maker.restore(record, now)
+        before = self._by_slot.get(slot)
+        if before is not None:
+            before.session.release()
+        call = Call(record.call_id, self._owner(record), record, session, negotiation)
+        call.caller = Caller(*caller)
+        call.worker = -1 if before is None else before.worker
+        self._by_slot[slot] = self._by_id[record.call_id] = call
+        for key, state in session.flows():
+            self._lanes.publish(call.owner, key, state, but=-1, fresh=False)
+        with self._contained(call, now):
+            session.handle_timeout(now)
+            self._settle(call, now)
+        return call
 
-    def _channels(self, negotiation: Negotiation, sctp_init: bytes | None, now: int) -> EchoChannels | None:
-        data = negotiation.data
-        if data is None:
-            return None
-        association = Association(
-            self._data_channel,
-            local_port=data.local_port,
-            remote_port=data.remote_port,
-            dtls_role=negotiation.dtls_role,
-            remote_max_message_size=data.remote_max_message_size,
-            now=now,
-            random_bytes=os.urandom,
-            drops=self.sctp_drops,
-            local_init=sctp_init,
-            remote_init=data.remote_init,
-        )
-        return EchoChannels(association)
-
-    def _open(
-        self,
-        call_id: str,
-        record: SessionRecord,
-        negotiation: Negotiation,
-        ufrag: str,
-        password: str,
-        sctp_init: bytes | None,
-        now: int,
-    ) -> Call:
-        owner = Owner(self._transceiver, record.slot, record.generation, record.origin, record.incarnation)
-        agent = LiteAgent(
-            ufrag,
-            password,
-            negotiation.remote_ufrag,
-            self._ice,
-            now=now,
-            sink=RecordSink(record.addresses),
-            drops=self.drops,
-        )
-        role = Role.CLIENT if negotiation.dtls_role == "client" else Role.SERVER
-        dtls = DtlsEngine(
-            self._dtls_context,
-            role,
-            negotiation.remote_fingerprints,
-            record.dtls,
-            config=self._dtls,
-            drops=self.dtls_drops,
-        )
-        channels = self._channels(negotiation, sctp_init, now)
-        session = Session(record, agent, dtls, self._dtls.handshake_timeout_ms, self.drops, now, channels)
-        return Call(call_id, owner, record, session, negotiation)
+    def _owner(self, record: SessionRecord) -> Owner:
+        return Owner(self._transceiver, record.slot, record.generation, record.origin, record.incarnation)
 
     # ------------------------------------------------------------------ in
 
@@ -354,6 +307,7 @@ class CallTable:
     def _closed(self, call: Call, reason: str, now: int) -> None:
         call.closing = True
         self._half_open.discard(call.owner.slot)
+        call.session.release()
         snapshot = describe(call, now)
         self.ended[call.call_id] = snapshot
         if len(self.ended) > ENDED_KEPT:

@@ -5,47 +5,62 @@ room to send is held, and no further event is taken from the association until i
 and the sender feels it. Labels, protocols, order and reliability are the channel's own and are kept by answering on it.
 """
 
+from typing import NamedTuple
+
 from transceiverd.sctp.association import Association
 from transceiverd.sctp.events import ChannelClosed, Closed, MessageReceived
+from transceiverd.sctp.reassembly import FRAGMENT_COST
+
+
+class HeldMessage(NamedTuple):
+    """A message that waits for room."""
+
+    stream_id: int
+    data: bytes
+    is_text: bool
 
 
 class EchoChannels:
-    """One call's channels."""
+    """One call's channels. `held` belongs to the call's state as the association does."""
 
-    __slots__ = ("_held", "association", "closed", "echoed")
+    __slots__ = ("association", "closed", "echoed", "held")
 
     def __init__(self, association: Association) -> None:
         self.association = association
         self.closed = ""
         self.echoed = 0
-        self._held: MessageReceived | None = None
+        self.held: HeldMessage | None = None
 
     def work(self, now: int) -> None:
         """Take what the association has received, as long as it takes what we answer."""
         while self._send_held(now) and (event := self.association.poll_event()) is not None:
             match event:
-                case MessageReceived():
-                    self._held = event
+                case MessageReceived(stream_id, data, is_text):
+                    self.held = HeldMessage(stream_id, data, is_text)
                 case ChannelClosed(stream_id):
-                    if self._held is not None and self._held.stream_id == stream_id:
-                        self._held = None
+                    if self.held is not None and self.held.stream_id == stream_id:
+                        self.held = None
                 case Closed(reason):
                     self.closed = reason
                 case _:
                     pass  # opened, established, room again: nothing of their own to do
 
+    def held_bytes(self) -> int:
+        """What the message that waits costs."""
+        return 0 if self.held is None else len(self.held.data) + FRAGMENT_COST
+
     def _send_held(self, now: int) -> bool:
         """False: the message has to wait."""
-        message = self._held
+        message = self.held
         if message is None:
             return True
         try:
             sent = self.association.send(message.stream_id, message.data, message.is_text, now)
         except ValueError:
-            self._held = None  # longer than what the peer says that it takes: it sent what it does not want back
+            self.held = None  # longer than what the peer says that it takes: it sent what it does not want back
             return True
         if sent:
             self.echoed += 1
         if sent or not self.association.is_open(message.stream_id):
-            self._held = None
-        return self._held is None
+            self.held = None
+        return self.held is None

@@ -5,6 +5,7 @@ would show as `dropped-other`.
 """
 
 from transceiverd.calls import FAULT, STALE
+from transceiverd.data_transport import DROP_REASONS as DATA_REASONS
 from transceiverd.desk import HALF_OPEN
 from transceiverd.dtls.reasons import DROP_REASONS as DTLS_REASONS
 from transceiverd.engine import drop_label
@@ -31,6 +32,7 @@ CONTROL_COUNTERS: tuple[str, ...] = tuple(
             *ICE_REASONS,
             *(drop_label("dtls", reason) for reason in DTLS_REASONS),
             *SCTP_REASONS,
+            *DATA_REASONS,
         )
     )
 )

@@ -18,6 +18,10 @@ class RecordSink:
         self._ids = [0] * ADDRESSES_MAX
         self._proven = [False] * ADDRESSES_MAX
         self._nominated = -1
+        for address in addresses.read() or ():  # of a call that is taken up from its record
+            self._ids[address.place] = address.id
+            self._proven[address.place] = address.dtls_proven
+            self._nominated = address.place if address.nominated else self._nominated
 
     def update(self, index: int, address: Address | None) -> None:
         """Place `index` now holds `address`, or nothing."""

@@ -1,7 +1,7 @@
 """One call: ICE, DTLS and the hand-over to the media thread, composed into one sans-I/O engine (DESIGN 2.12).
 
-Data channels ride on DTLS as one SCTP association (`transceiverd/sctp`); its packets are budgeted, so that a bulk
-transfer of one call never delays another.
+Data channels ride on DTLS as one SCTP association (`data_transport.py`). What a successor needs beside the record is
+written to the call's blob (`blob.py`) before any datagram that follows from it leaves; `restore` goes on from both.
 
 The transceiver process feeds it STUN and DTLS datagrams, what the media thread reports, and time; and drains it after
 every call. SRTP, RTP and RTCP are not here: they belong to the media thread (`transceiverd/media`), which works on the
@@ -13,11 +13,11 @@ same session record. Which record field has which writer is said in `shm/layout.
 
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from transceiverd.blob import BlobWriter
+from transceiverd.data_transport import DataTransport
 from transceiverd.dtls.engine import ApplicationDataReceived, DtlsEngine, HandshakeCompleted, RecordAuthenticated
-from transceiverd.dtls.state import DtlsState
-from transceiverd.echo_channels import EchoChannels
 from transceiverd.engine import MILLISECOND, Closed, Datagram, Drops, Timeout
 from transceiverd.ice.addresses import PROVEN
 from transceiverd.ice.agent import (
@@ -30,12 +30,12 @@ from transceiverd.ice.agent import (
     NeverChecked,
 )
 from transceiverd.phases import Phases
+from transceiverd.session_store import SessionStore
 
 NO_ADDRESS = "dtls-unchecked-address"
 NO_TARGET = "dtls-no-target"
 AMPLIFICATION = "dtls-amplification"
 NO_CHANNELS = "application-data-unwanted"
-DATA_BUDGET = 32  # SCTP packets sent in one go, about 38 kB: 3 ms of Python; the rest waits for the next turn
 # Labels of the drops that are the session's own; its engines have theirs.
 DROP_REASONS = (NO_ADDRESS, NO_TARGET, AMPLIFICATION, NO_CHANNELS)
 
@@ -58,34 +58,6 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.SILENT: frozenset({State.CHECKED, State.CONNECTED, State.CLOSING}),
     State.CLOSING: frozenset(),
 }
-
-
-class SessionStore(Protocol):
-    """What a session keeps of itself outside any process: in the product `shm.session.SessionRecord`."""
-
-    state: int
-    last_check_ns: int
-    checked_since_ns: int
-    connected_ns: int
-    closing_ns: int
-
-    @property
-    def dtls(self) -> DtlsState:
-        """The record layer's state."""
-
-    @property
-    def srtp(self) -> "SrtpStore":
-        """The SRTP keys."""
-
-
-class SrtpStore(Protocol):
-    """`struct session_srtp_keys`; `profile` is written last."""
-
-    profile: int
-    local_key: bytes
-    local_salt: bytes
-    remote_key: bytes
-    remote_salt: bytes
 
 
 class FlowPublished(NamedTuple):
@@ -120,13 +92,13 @@ class Session:
 
     __slots__ = (
         "_contended",
-        "_data_due",
         "_datagrams",
         "_dtls_timeout",
         "_events",
         "agent",
-        "channels",
+        "blob",
         "close_reason",
+        "data",
         "drops",
         "dtls",
         "nominated_key",
@@ -143,26 +115,32 @@ class Session:
         dtls: DtlsEngine,
         dtls_timeout_ms: int,
         drops: Drops,
-        now: int,
-        channels: EchoChannels | None = None,
+        answered: int,
+        blob: BlobWriter,
+        data: DataTransport | None = None,
+        *,
+        restored: bool = False,
     ) -> None:
-        """`drops` is shared with the engines, and by all calls of a process. `channels`: what was negotiated."""
+        """`drops` is shared with the engines, and by all calls of a process. `data`: if channels were negotiated.
+
+        `restored`: go on with a call that was connected; its engines are restored. Its flows are yet to be published.
+        """
         self.store = store
         self.agent = agent
         self.dtls = dtls
         self.drops = drops
-        self.channels = channels
-        self._data_due: int | None = None
-        self.state = State.NEW
-        self.phases = Phases(now)
+        self.blob = blob
+        self.data = data
+        self.state = State.CONNECTED if restored else State.NEW  # one that was silent will be told so again
+        self.phases = Phases(answered)
         self.close_reason = ""
-        self.nominated_key = b""
+        self.nominated_key = next((address.key for address in agent.addresses if address.nominated), b"")
         self.version = ""
         self._contended = False
         self._dtls_timeout = dtls_timeout_ms * MILLISECOND
         self._datagrams: list[Datagram] = []
         self._events: list[Event] = []
-        store.state = State.NEW
+        store.state = self.state
 
     # ------------------------------------------------------------------ in
 
@@ -198,8 +176,8 @@ class Session:
         """Do all that is due."""
         self.agent.handle_timeout(now)
         self.dtls.handle_timeout(now)
-        if self.channels is not None and self.state is State.CONNECTED:
-            self.channels.association.handle_timeout(now)
+        if self.data is not None and self.state is State.CONNECTED:
+            self.data.handle_timeout(now)
         due = self._dtls_deadline()
         if due is not None and now >= due:
             self._end("no dtls", now)
@@ -220,9 +198,8 @@ class Session:
             self.dtls.next_timeout(),
             None if due is None else Timeout(due, "no-dtls"),
         ]
-        if self.channels is not None and self.state is State.CONNECTED:
-            candidates.append(None if self._data_due is None else Timeout(self._data_due, "data"))
-            candidates.append(self.channels.association.next_timeout())
+        if self.data is not None and self.state is State.CONNECTED:
+            candidates.append(self.data.next_timeout())
         return min((at for at in candidates if at is not None), default=None)
 
     def poll_datagram(self) -> Datagram | None:
@@ -249,8 +226,9 @@ class Session:
             self._on_dtls(dtls_event, source, now)
         while (datagram := self.agent.poll_datagram()) is not None:
             self._datagrams.append(datagram)
-        if self.channels is not None and self.state is State.CONNECTED:
-            self._work_channels(self.channels, now)
+        if self.data is not None and self.state is State.CONNECTED:
+            self.data.work(self.dtls.send, now)
+            self._keep(self.data.keep(self.blob.room(self.dtls.final_message)))
         while (data := self.dtls.poll_datagram()) is not None:
             self._send_dtls(data, now)
 
@@ -291,10 +269,10 @@ class Session:
             case RecordAuthenticated():
                 self._prove_by_dtls(source)
             case ApplicationDataReceived(data):
-                if self.channels is None:
+                if self.data is None:
                     self.drops[NO_CHANNELS] += 1
                 else:
-                    self.channels.association.receive_datagram(data, now)
+                    self.data.receive(data, now)
             case Closed(reason):
                 self._end(reason, now)
 
@@ -305,8 +283,10 @@ class Session:
             self._move(State.CONNECTED)
         self.phases.reach("dtls_done", now)
         self.version = f"{done.version} {done.cipher}"
-        if self.channels is not None:
-            self.channels.association.start(now)
+        if self.data is not None:
+            self.data.start(now)
+        elif self.dtls.final_message:
+            self._keep(b"")  # before it leaves: a rebuilt server can repeat it
         if not done.srtp_profile:
             return  # RFC 5764 4.1: no profile in common, no media; data channels would still work
         keys = self.store.srtp
@@ -315,17 +295,15 @@ class Session:
         keys.profile = done.srtp_profile
         self._events.append(MediaReady(done.srtp_profile))
 
-    def _work_channels(self, channels: EchoChannels, now: int) -> None:
-        """Application and association in turn, until neither has more to do or the budget is spent."""
-        self._data_due = None
-        channels.work(now)
-        for _ in range(DATA_BUDGET):
-            packet = channels.association.poll_datagram()
-            if packet is None:
-                return
-            self.dtls.send(packet, now)
-            channels.work(now)
-        self._data_due = now + 1  # after this moment: everybody else's turn comes first
+    def _keep(self, channels: bytes | None) -> None:
+        """Write ahead: nothing that follows from what is kept has left yet."""
+        if channels is not None:
+            self.blob.write(self.dtls.final_message, channels)
+
+    def release(self) -> None:
+        """The call is over, however it ended: shared bounds count it no more."""
+        if self.data is not None:
+            self.data.close()
 
     def _prove_by_dtls(self, key: bytes) -> None:
         if key and self.state is not State.CLOSING:

@@ -98,7 +98,7 @@ def test_agent_goes_on_from_what_a_record_kept() -> None:
     second = ice_server(now=NOW + 5 * SECOND)
     assert first.last_check is not None
     assert first.checked_since is not None
-    second.restore(first.last_check, first.checked_since, established=True, addresses=first.addresses)
+    second.restore(first.last_check, first.checked_since, established=True, addresses=enumerate(first.addresses))
     assert second.send_target(NOW + 5 * SECOND) == address(1)
     assert second.next_timeout() == first.next_timeout()
     assert second.checked_since == NOW

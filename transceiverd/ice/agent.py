@@ -140,14 +140,16 @@ class LiteAgent:
         """When the last check was accepted, ns."""
         return self._consent.last_check
 
-    def restore(self, last_check: int, checked_since: int, established: bool, addresses: Iterable[Address]) -> None:
-        """Go on from a session record; only on a new agent, whose places take `addresses` in order."""
+    def restore(
+        self, last_check: int, checked_since: int, established: bool, addresses: Iterable[tuple[int, Address]]
+    ) -> None:
+        """Go on from a session record; only on a new agent. `addresses` with their places."""
         assert self._consent.state == WAITING
         self._consent.check(checked_since)
         self._consent.check(last_check)
         self._established = established
-        for index, address in enumerate(addresses):
-            self.addresses.restore(index, address)
+        for place, address in addresses:
+            self.addresses.restore(place, address)
 
     def handshake_completed(self) -> None:
         """DTLS is done: from now on only proven addresses are sent to."""

@@ -119,12 +119,12 @@ class Association:
     def receive_datagram(self, data: bytes, now: int) -> None:
         """One SCTP packet."""
         self._advance_clock(now)
-        if self.done:
-            self.drops["sctp-closed"] += 1
-            return
         try:
             packet = parse_packet(data, self.config.zero_checksum)
-            dispatch.take(self, packet, self.now)
+            if self.done:
+                teardown.answer_stray(self, packet)
+            else:
+                dispatch.take(self, packet, self.now)
         except MalformedPacket as error:
             self.drops.malformed(error)
         except Refused as refusal:
@@ -211,8 +211,8 @@ class Association:
         """The earliest deadline."""
         if self.state is State.DONE:
             return None
-        timers = [(self.t1, "t1-init"), (self.t2, "t2-shutdown"), (self.heartbeat_at, "heartbeat")]
-        timers.append((self.transmission.t3, "t3-rtx"))
+        timers = [(self.t1, "t1-init"), (self.t2, "t2-shutdown"), (self.heartbeat_at, "heartbeat"),
+                  (self.transmission.t3, "t3-rtx")]  # fmt: skip
         if self.reset is not None:
             timers.append((self.reset.deadline, "stream-reset"))
         if self.reception is not None and self.reception.sack_wanted == DELAYED:
@@ -240,6 +240,16 @@ class Association:
         if isinstance(event, MessageReceived) and self.reception is not None:
             self.reception.fetched(len(event.data))
         return event
+
+    def held(self) -> int:
+        """What messages cost that are not complete, not fetched or not acknowledged."""
+        inbound = 0 if self.reception is None else self.reception.reassembly.held + self.reception.unfetched
+        return self.transmission.buffered + inbound
+
+    def allow(self, size: int) -> None:
+        """From now on `held()` may grow to `size` by what the peer sends; less than is held closes the window."""
+        if self.reception is not None:
+            self.reception.allowance = size - self.transmission.buffered
 
     # ------------------------------------------------------------------ kept outside
 
@@ -316,6 +326,7 @@ class Association:
             config.channels_max,
             config.sack_delay_ms * MILLISECOND,
             interleaved,
+            config.interleaved_buffer_bytes,
         )
         self.reset = StreamReset(self.local_init.initial_tsn, peer_tsn)
         self.zero_checksum = self.features.zero_checksum

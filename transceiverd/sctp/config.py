@@ -89,6 +89,28 @@ class DataChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         int, _bytes(16_384, 67_108_864, "What an association may hold of messages not yet acknowledged")
     ] = 524_288
 
+    interleaved_buffer_bytes: Annotated[
+        int,
+        _bytes(
+            0,
+            67_108_864,
+            "What incomplete interleaved messages (RFC 8260) may hold beyond receive_buffer_bytes; when that is full "
+            "too, nothing can complete and the association is aborted. The default lets 16 of the longest messages "
+            "arrive at once",
+        ),
+    ] = 3_145_728
+
+    buffers_total_bytes: Annotated[
+        int,
+        Meta(
+            ge=1_048_576,
+            le=1 << 40,
+            description="What all associations of a transceiver may hold together, bytes. An association may hold as "
+            "much as is free, at least 16 KiB; beyond that its window shrinks and what comes is refused (counted as "
+            "buffers-full). The default has room for 40 calls with both buffers full. Reload.",
+        ),
+    ] = 67_108_864
+
     channels_max: Annotated[
         int, Meta(ge=1, le=65_535, description="Data channels of one call at a time. Reload, for new calls.")
     ] = 1_024

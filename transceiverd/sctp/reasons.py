@@ -2,6 +2,7 @@
 
 DROP_REASONS = (
     "answers-many",
+    "buffers-full",
     "channel-closing",
     "channel-unknown",
     "channels-many",

@@ -6,14 +6,16 @@ Functions on the association. A graceful end sends and acknowledges everything f
 from typing import TYPE_CHECKING
 
 from transceiverd.sctp import chunks
-from transceiverd.sctp.chunks import Abort, Shutdown, Signal
+from transceiverd.sctp.chunks import Abort, Chunk, CookieEcho, ErrorChunk, Init, Shutdown, Signal
 from transceiverd.sctp.errors import USER_ABORT, Refused
+from transceiverd.sctp.packet import Packet
 from transceiverd.sctp.serial import unwrap32
 from transceiverd.sctp.states import State
 
 if TYPE_CHECKING:
     from transceiverd.sctp.association import Association
 
+CLOSED = b"association closed"
 REASON_BYTES_MAX = 64  # of an ABORT's text
 
 
@@ -98,3 +100,24 @@ def on_shutdown_complete(association: "Association") -> None:
 def abort_chunk(cause: int, text: bytes) -> bytes:
     """ABORT with one cause."""
     return Abort(((cause, text[:REASON_BYTES_MAX]),)).serialize()
+
+
+def answer_stray(association: "Association", packet: Packet) -> None:
+    """A packet for an association that is over (8.4): who did not hear of the end is told again."""
+    association.drops["sctp-closed"] += 1
+    found = packet.chunks
+    if any(isinstance(chunk, Abort) or _is(chunk, chunks.SHUTDOWN_COMPLETE) for chunk in found):
+        return
+    if any(isinstance(chunk, ErrorChunk | CookieEcho) for chunk in found):
+        return  # of a handshake that is none: it ends by itself
+    first = found[0]
+    if isinstance(first, Init) and not first.ack:
+        association.send_packet(first.tag, abort_chunk(USER_ABORT, CLOSED))
+    elif _is(first, chunks.SHUTDOWN_ACK):
+        association.send_packet(packet.tag, Signal(chunks.SHUTDOWN_COMPLETE, reflected=True).serialize())
+    else:
+        association.send_packet(packet.tag, Abort(((USER_ABORT, CLOSED),), reflected=True).serialize())
+
+
+def _is(chunk: Chunk, kind: int) -> bool:
+    return isinstance(chunk, Signal) and chunk.kind == kind
