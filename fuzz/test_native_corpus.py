@@ -5,7 +5,8 @@ import pytest
 from fuzz.native.build import NoCompiler, build
 from fuzz.native.run import CORPUS, TARGETS, replay
 
-pytestmark = pytest.mark.system
+# The first one compiles the fuzzer: a minute of clang on a quiet machine, several on a busy one.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("target", TARGETS)
