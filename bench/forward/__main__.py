@@ -9,7 +9,6 @@ ratio is that of the same round, its mean geometric, with a 95 % interval over r
 """
 
 import argparse
-import math
 import os
 import shutil
 import statistics
@@ -19,6 +18,7 @@ from pathlib import Path
 from bench.forward.build import build_c, build_go, build_turner
 from bench.forward.contenders import Aimed, Blaster, Contender, cpu_ns, start_program, start_worker
 from bench.machine import describe
+from bench.ratio import interval
 from tests.daemons import free_port
 
 SIZE = 160  # bytes of a datagram: Opus under SRTP
@@ -27,8 +27,6 @@ LIGHT, LIGHT_RATE = 2_000, 2_000  # datagrams a light round, a second
 PATIENCE_MS = 5_000
 FLOOR = "C recvmmsg/sendmmsg(64)"
 MISSING = ("coturn ChannelData", "rtpengine in user space")
-# Two-sided 97.5 % quantiles of the t distribution by degrees of freedom; beyond, that of the normal one is near.
-T_QUANTILES = {4: 2.776, 9: 2.262, 14: 2.145, 19: 2.093, 29: 2.045}
 
 Samples = dict[str, list[dict[str, float]]]
 
@@ -147,18 +145,6 @@ def tell(title: str, samples: Samples) -> None:
         if name.startswith("Go"):
             pairs = zip(samples[ours], values, strict=True)
             print(f"  {ours} against {name}: {interval([mine[''] / theirs[''] for mine, theirs in pairs])}")
-
-
-def interval(ratios: list[float]) -> str:
-    """Geometric mean and its 95 % interval."""
-    logs = [math.log(ratio) for ratio in ratios]
-    mean = statistics.mean(logs)
-    if len(logs) < 2:
-        return f"{math.exp(mean):.2f}"
-    degrees = len(logs) - 1
-    quantile = T_QUANTILES[max((known for known in T_QUANTILES if known <= degrees), default=4)]
-    half = quantile * statistics.stdev(logs) / math.sqrt(len(logs))
-    return f"{math.exp(mean):.2f} ({math.exp(mean - half):.2f}-{math.exp(mean + half):.2f})"
 
 
 if __name__ == "__main__":

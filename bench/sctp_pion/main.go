@@ -1,6 +1,8 @@
 // Pion's SCTP as a yardstick and as a peer.
 //
 //	sctp_pion bench SIZE TOTAL   two associations on a pipe in memory; prints CPU seconds for TOTAL bytes
+//	sctp_pion transfer SIZE SECONDS LEFT LEFT_PEER RIGHT RIGHT_PEER   two associations over UDP, see bench/sctp_ends.py
+//	sctp_pion memory COUNT       bytes of an idle association
 //	sctp_pion echo               a server on a free UDP port of 127.0.0.1 (printed); every message goes back on its
 //	                             stream, a DATA_CHANNEL_OPEN is answered with an ACK
 package main
@@ -10,7 +12,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -158,12 +159,14 @@ func echo() {
 }
 
 func main() {
-	if len(os.Args) == 4 && os.Args[1] == "bench" {
-		size, err := strconv.Atoi(os.Args[2])
-		check(err)
-		total, err := strconv.Atoi(os.Args[3])
-		check(err)
-		bench(size, total)
+	switch {
+	case len(os.Args) == 4 && os.Args[1] == "bench":
+		bench(number(os.Args[2]), number(os.Args[3]))
+	case len(os.Args) == 8 && os.Args[1] == "transfer":
+		transfer(number(os.Args[2]), time.Duration(number(os.Args[3]))*time.Second, os.Args[4:])
+	case len(os.Args) == 3 && os.Args[1] == "memory":
+		memory(number(os.Args[2]))
+	default:
+		echo()
 	}
-	echo()
 }
