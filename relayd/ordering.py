@@ -1,4 +1,4 @@
-"""The subcommands of `relayctl` that give a running daemon an order: `reload` and `keys`.
+"""The subcommands of `relayctl` that give a running daemon an order: `reload`, `keys` and `drain`.
 
 Registered by relayctl.py. They wait for the daemon's report (shm/daemon/orders.py), so the exit status says whether the
 order was carried out: this is what a unit's `ExecReload=` needs, since systemd 252 does not wait for READY=1 itself.
@@ -6,7 +6,9 @@ order was carried out: this is what a unit's `ExecReload=` needs, since systemd 
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from relayd.configuration import load_configuration
 from shm.daemon.common import default_runtime_directory
@@ -30,6 +32,13 @@ still has calls is refused. `show` prints fingerprints, never a key.
 """
 
 
+DRAIN = """\
+Empties transceiverd and ends it. /readyz says no at once and new calls get 503 with Retry-After; calls that live go on
+until the deadline, then they are ended, [transceiver] goodbyes_per_second at a time. A later drain changes the
+deadline; SIGTERM twice ends at once. relayd goes on: it has no calls.
+"""
+
+
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the subcommands."""
     raw = argparse.RawDescriptionHelpFormatter
@@ -40,6 +49,11 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = subparsers.add_parser("keys", help="rotate or show the ufrag keys", description=KEYS, formatter_class=raw)
     parser.add_argument("what", choices=("rotate", "show"))
     parser.set_defaults(run=_keys)
+    parser = subparsers.add_parser("drain", help="take no new calls, end with the last one", description=DRAIN,
+                                   formatter_class=raw)  # fmt: skip
+    parser.add_argument("--deadline", metavar="SECONDS",
+                        help="until calls that live are ended (default: [transceiver] drain_seconds)")  # fmt: skip
+    parser.set_defaults(run=_drain)
 
 
 def _reload(options: argparse.Namespace) -> int:
@@ -51,10 +65,18 @@ def _keys(options: argparse.Namespace) -> int:
     return _ordered(options, "transceiverd", f"keys-{options.what}")
 
 
-def _ordered(options: argparse.Namespace, daemon: str, name: str) -> int:
+def _drain(options: argparse.Namespace) -> int:
+    return _ordered(
+        options, "transceiverd", "drain", {} if options.deadline is None else {"deadline": options.deadline}
+    )
+
+
+def _ordered(
+    options: argparse.Namespace, daemon: str, name: str, arguments: Mapping[str, str] = MappingProxyType({})
+) -> int:
     """Give the order, print the report. The exit statuses are relayctl's: 1 nobody there, 2 usage, 3 refused."""
     try:
-        report = give_order(_directory(options), daemon, Order(name), PATIENCE_SECONDS)
+        report = give_order(_directory(options), daemon, Order(name, dict(arguments)), PATIENCE_SECONDS)
     except ConfigurationError as error:
         return _fail(str(error), 2)
     except NoDaemon as error:

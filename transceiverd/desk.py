@@ -45,7 +45,7 @@ class Desk:
             return
         calls = len(transceiver.calls)
         slots = transceiver.birth.settings.transceiver.slots
-        accepting = transceiver.attached and not transceiver.stopping
+        accepting = transceiver.attached and not transceiver.leaving
         self._say(links.Load(calls, slots - calls, accepting))
 
     def tell_ended(self, snapshot: dict[str, object]) -> None:
@@ -74,8 +74,10 @@ class Desk:
 
     def _create(self, message: links.CreateCall) -> links.Message:
         transceiver = self._transceiver
-        if not transceiver.attached or transceiver.stopping:
+        if not transceiver.attached:
             return links.CallRefused(message.request, "not_ready", "the relay is not attached", retry_after=1)
+        if transceiver.leaving:
+            return links.CallRefused(message.request, "leaving", "this transceiver takes no new calls", retry_after=1)
         try:
             negotiation = decode_negotiation(message.negotiation)
             caller = Caller(message.owner, message.address, message.dialect)

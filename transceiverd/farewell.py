@@ -38,6 +38,11 @@ class Farewells:
         self._waiting: Datagram | None = None  # of the first slot: made once, since saying it uses its number up
         self._total, self._told = len(self._slots), 0
 
+    @property
+    def left(self) -> int:
+        """Calls of the predecessor that nobody was told of yet."""
+        return len(self._slots)
+
     def work(self, now: int) -> bool:
         """Say some more; False when all is said, or time is over."""
         if not self._slots:

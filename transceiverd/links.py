@@ -81,10 +81,16 @@ class UseSignalling(Message, frozen=True):
     """The socket of a new signalling process, as descriptor."""
 
 
+class Leave(Message, frozen=True):
+    """Take no new call; exit when the last one has ended."""
+
+
 class Stop(Message, frozen=True):
-    """End all calls with BYE and close_notify, then exit."""
+    """End all calls with BYE and close_notify, so many a second (0: all at once), then exit. A second one may be
+    faster. To signalling: answer what is in work, then exit."""
 
     reason: str
+    calls_per_second: float = 0.0
 
 
 class NeedSignalling(Message, frozen=True):
@@ -109,6 +115,12 @@ class TransceiverGone(Message, frozen=True):
     """That process has ended."""
 
     transceiver: int
+
+
+class Draining(Message, frozen=True):
+    """No new calls from now on, until this process ends; whoever asks shall come again after so many seconds."""
+
+    retry_after: int
 
 
 class RelayState(Message, frozen=True):
@@ -228,10 +240,12 @@ AnyMessage = (
     | SettingsTaken
     | WorkerReplaced
     | UseSignalling
+    | Leave
     | Stop
     | UseTransceiver
     | TransceiverGone
     | RelayState
+    | Draining
     | CreateCall
     | CallCreated
     | CallRefused

@@ -1,15 +1,13 @@
 """The signalling process's listeners: public HTTP and HTTPS, and the operator's socket and port (DESIGN 5).
 
-Used by `signalling_process.py`; what is served there is `transceiverd/signalling`. All sockets are bound before any is
-served, so a port that is taken is said at once and nothing half-works.
+Used by `signalling_process.py`; what is served there is `transceiverd/signalling`, on the sockets of `listening.py`.
 """
 
 import logging
-import socket
-from pathlib import Path
 
 from aiohttp import web
 
+from transceiverd.listening import OPERATOR, OPERATOR_SOCKET, PUBLIC, PUBLIC_TLS, Doors
 from transceiverd.sdp.negotiate import NegotiationConfig
 from transceiverd.signalling.app import SERVICE, build_public_app
 from transceiverd.signalling.clients import Clients
@@ -17,7 +15,7 @@ from transceiverd.signalling.config import OperatorSection, SignallingSection
 from transceiverd.signalling.guard import ConnectionGuard
 from transceiverd.signalling.operator import TOKENS, build_operator_app, signalling_metrics
 from transceiverd.signalling.router import CallRouter
-from transceiverd.signalling.server import HttpServer, open_tcp, open_unix
+from transceiverd.signalling.server import HttpServer
 from transceiverd.signalling.tls import LiveCertificate
 
 log = logging.getLogger("signalling")
@@ -32,11 +30,10 @@ class Listeners:
         operator: OperatorSection,
         router: CallRouter,
         negotiation: NegotiationConfig,
-        runtime_directory: Path,
+        doors: Doors,
     ) -> None:
         self._config = config
-        self._operator = operator
-        self._operator_path = runtime_directory / operator.socket
+        self._doors = doors
         public = build_public_app(config, router, negotiation)
         service = self._service = public[SERVICE]
         public_guard = ConnectionGuard(config.connections_max, config.request_seconds)
@@ -63,27 +60,22 @@ class Listeners:
         )
 
     async def start(self) -> None:
-        """Bind everything, then serve. OSError (`[signalling]` or `[operator]` named in it) when that is impossible."""
-        config, operator = self._config, self._operator
+        """Serve them all. OSError when the certificate cannot be used."""
         tls = self._tls = self._certificate()
         await self._public.start()
         await self._private.start()
-        if config.port:
-            end = _bind("[signalling] port", config.listen, config.port)
-            await self._public.listen(end)
-            log.info("call page and API on http://%s:%d/", _host(config.listen), config.port)
-        if tls is not None:
-            end = _bind("[signalling] tls_port", config.tls_listen, config.tls_port)
-            await self._public.listen(end, tls.context)
-            log.info("call page and API on https://%s:%d/", _host(config.tls_listen), config.tls_port)
-        if operator.port:
-            await self._private.listen(_bind("[operator] port", operator.listen, operator.port))
-        if operator.socket:
-            await self._private.listen(open_unix(str(self._operator_path)))
+        for name, end in self._doors.sockets.items():
+            address = self._doors.addresses[name]
+            if name in (OPERATOR, OPERATOR_SOCKET):
+                await self._private.listen(end)
+            else:
+                await self._public.listen(end, tls.context if tls is not None and name == PUBLIC_TLS else None)
+                scheme = {PUBLIC: "http", PUBLIC_TLS: "https"}[name]
+                log.info("call page and API on %s://%s:%d/", scheme, _host(address.host), address.port)
 
     def configure(self, config: SignallingSection, operator: OperatorSection, negotiation: NegotiationConfig) -> None:
         """A reload: for requests from now on. Connections stay; TLS ones keep the certificate they began with."""
-        self._config, self._operator = config, operator
+        self._config = config
         self._service.configure(config, negotiation)
         self._private_app[TOKENS].replace(operator.tokens)
         _configure_public(self._public.guard, config)
@@ -95,10 +87,9 @@ class Listeners:
                 log.error("[signalling] tls_certificate %s: %s; the old one stays", config.tls_certificate, error)
 
     async def stop(self) -> None:
-        """Accept no more, answer what is in work, remove the socket."""
+        """Accept no more, answer what is in work. The sockets go on to listen: they are the supervisor's, too."""
         await self._public.stop()
         await self._private.stop()
-        self._operator_path.unlink(missing_ok=True)
 
     def _certificate(self) -> LiveCertificate | None:
         config = self._config
@@ -120,13 +111,6 @@ def _configure_public(guard: ConnectionGuard, config: SignallingSection) -> None
         config.connections_per_address_max,
         clients.counted_peer,
     )
-
-
-def _bind(key: str, address: str, port: int) -> socket.socket:
-    try:
-        return open_tcp(address, port)
-    except OSError as error:
-        raise OSError(f"{key}: {address} port {port}: {error.strerror}") from error
 
 
 def _host(address: str) -> str:

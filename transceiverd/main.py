@@ -30,8 +30,9 @@ examples:
   transceiverd --check-config                check the file and exit, before a restart
   relayctl run                               relayd and transceiverd together, in the foreground
 
-signals: SIGTERM and SIGINT end all calls with BYE and close_notify, then stop; SIGHUP reads the configuration,
-ufrag.keys, tokens and certificates again, as `relayctl reload transceiverd` does, which also says what came of it.
+signals: SIGTERM and SIGINT take no new calls, let the others go on for [transceiver] drain_seconds, end those with
+BYE and close_notify, then stop; a second one ends at once. SIGHUP reads the configuration, ufrag.keys, tokens and
+certificates again, as `relayctl reload transceiverd` does, which also says what came of it.
 exit status: 0 stopped as asked, 1 could not start, 2 wrong command line or configuration.
 """
 

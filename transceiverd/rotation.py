@@ -13,7 +13,7 @@ Runs in the supervisor's loop; one at a time, others wait. `adopt_file` is the r
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from relayd.ufrag_keys import KeyFileError, KeyInUse, UfragKeys
@@ -41,7 +41,7 @@ class Rotation:
         loop: EventLoop,
         path: Path,
         relay: Callable[[], RelayAttachment],
-        transceivers: Callable[[], Sequence[Post[links.Message]]],
+        transceivers: Callable[[], Mapping[int, Post[links.Message]]],
     ) -> None:
         """Load the file, or create it when this daemon is the first. Raises KeyFileError, OSError."""
         self.path = path
@@ -120,7 +120,7 @@ class Rotation:
         self._request += 1
         self._use = {}
         self._then = then
-        self._asked = {index for index, post in enumerate(self._transceivers()) if post.process is not None}
+        self._asked = {index for index, post in self._transceivers().items() if post.process is not None}
         self._timer = self._loop.call_after(ANSWER_PATIENCE_NS, self._unanswered)
         for index in list(self._asked):
             self._transceivers()[index].send(links.AskKeyUse(self._request))
@@ -199,7 +199,7 @@ class Rotation:
 
     def _use_keys(self, keys: UfragKeys, done: Done) -> None:
         self.keys = keys
-        for post in self._transceivers():
+        for post in self._transceivers().values():
             post.send(links.UseKeys(keys.encode()))
         done("")
 

@@ -46,6 +46,7 @@ LOAD_FRESH_NS = 1_000_000_000
 # A transceiver that does not answer within this may be stuck, which its reports have not shown yet: where there is
 # another, that one is asked. Ten times what a busy one takes.
 OTHERS_TURN_SECONDS = 0.3
+DRAINING = "the server is being drained: it takes no new calls"
 SESSION_ID_BITS = 63
 ABANDONED = "abandoned"  # reason of the end of a call whose answer came too late for whoever asked
 OVER = ("closing", "closed")  # states of a call that is counted no more
@@ -165,6 +166,7 @@ class LinkRouter:
         self._relay = links.RelayState(attached=False)
         self._candidates: tuple[Candidate, ...] = ()
         self._requests = itertools.count(1)
+        self._drained = 0  # seconds after which a refused caller shall come again; 0: calls are taken
         self.ended: dict[str, int] = {}
 
     # ------------------------------------------------------------------ what the supervisor says
@@ -204,11 +206,17 @@ class LinkRouter:
             self._candidates = host_candidates(addresses, state.port)
             log.info("answers name %s, UDP port %d", ", ".join(str(address) for address in addresses), state.port)
 
+    def drain(self, retry_after: int) -> None:
+        """The server is being emptied: no new calls, the others go on."""
+        self._drained = retry_after
+
     # ------------------------------------------------------------------ what signalling asks
 
     async def create(self, offer: Offer, negotiation: Negotiation, context: CallContext) -> Created:
         """Open a call on the least loaded transceiver. Its place is reserved first."""
         del offer
+        if self._drained:
+            raise Unavailable("draining", DRAINING, self._drained)
         place = self._ledger.reserve(context.counted, context.owner)
         try:
             return await self._create(negotiation, context, place)
@@ -302,7 +310,7 @@ class LinkRouter:
 
     async def ready(self) -> Readiness:
         """Whether a call made now could succeed."""
-        reasons = []
+        reasons = [DRAINING] if self._drained else []
         now = time.monotonic_ns()
         if not self._relay.attached:
             reasons.append("relayd is not attached")

@@ -6,12 +6,9 @@ on, and its successor knows as much as it did: it asks the transceivers.
 
 import asyncio
 import logging
-import os
-import signal
 import socket
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvloop
 
@@ -21,6 +18,7 @@ from shm.daemon.logs import set_log_level
 from transceiverd import links
 from transceiverd.link import Link
 from transceiverd.listeners import Listeners
+from transceiverd.listening import Doors
 from transceiverd.router import LinkRouter
 from transceiverd.sdp.negotiate import NegotiationConfig
 from transceiverd.settings import Settings, read_settings
@@ -39,15 +37,13 @@ class SignallingBirth:
     supervisor: int
     machine: int
     settings: Settings
-    runtime_directory: Path
+    doors: Doors
     lock_fd: int
-    first: bool
-    """Whether it is the first of its supervisor, and so what it cannot do is a matter of configuration."""
 
 
 def run_signalling(birth: SignallingBirth, control: socket.socket) -> None:
     """Be the signalling process until told to stop. Called in the forked child."""
-    settle("signalling", "signalling", {control.fileno(), birth.lock_fd}, birth.supervisor)
+    settle("signalling", "signalling", {control.fileno(), birth.lock_fd, *birth.doors.fds()}, birth.supervisor)
     uvloop.run(Signalling(birth).run(control))
 
 
@@ -56,23 +52,18 @@ class Signalling:
 
     def __init__(self, birth: SignallingBirth) -> None:
         settings = birth.settings
-        self._birth = birth
         self._router = LinkRouter(birth.machine, settings.transceiver.advertise, settings.signalling)
         self._listeners = Listeners(
             settings.signalling,
             settings.operator,
             self._router,
             _negotiation(settings),
-            birth.runtime_directory,
+            birth.doors,
         )
         self._done: asyncio.Event | None = None
 
     async def run(self, control: socket.socket) -> None:
-        """Serve until stopped.
-
-        A port that is taken at the start ends everything, with the reason. Later there are calls, which need no
-        HTTP: then only this process ends, and its successor tries again.
-        """
+        """Serve until stopped. What cannot be served ends this process only: calls need no HTTP. A successor tries."""
         self._done = asyncio.Event()
         supervisor = Link(control, lambda message, fds: self._obey(supervisor, message, fds), self._done.set)
         self._beat(supervisor)
@@ -80,10 +71,7 @@ class Signalling:
             await self._listeners.start()
         except OSError as error:
             log.error("cannot listen: %s", error)
-            if not self._birth.first:
-                sys.exit(EXIT_CANNOT_LISTEN)
-            os.kill(self._birth.supervisor, signal.SIGTERM)
-            return
+            sys.exit(EXIT_CANNOT_LISTEN)
         await self._done.wait()
         await self._listeners.stop()
 
@@ -111,6 +99,8 @@ class Signalling:
                 self._router.gone(transceiver)
             case links.RelayState():
                 self._router.relay(message)
+            case links.Draining(retry_after):
+                self._router.drain(retry_after)
             case links.Stop():
                 assert self._done is not None
                 self._done.set()

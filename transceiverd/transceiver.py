@@ -35,6 +35,7 @@ from transceiverd.desk import Desk
 from transceiverd.dtls.context import DtlsContext
 from transceiverd.engine import MILLISECOND, SECOND
 from transceiverd.farewell import Farewells
+from transceiverd.goodbye import Goodbyes
 from transceiverd.holding import Holding
 from transceiverd.key_use import calls_by_key
 from transceiverd.lanes import STUN, ControlLanes, Owner
@@ -125,7 +126,8 @@ class Transceiver:
         self.desk = Desk(self)
         self.supervisor = Link(control, self._from_supervisor, self._orphaned)
         self.attached = False
-        self.stopping = ""
+        self.leaving = False  # no new calls; ends with the last one
+        self.goodbyes = Goodbyes(self.calls)
         self._stun: deque[Record] = deque()
         self._dtls: deque[Record] = deque()
         self._dtls_waiting: dict[int, int] = {}
@@ -217,7 +219,7 @@ class Transceiver:
         self._read()
         self._work(now)
         self.calls.expire(now)
-        behind = self.lanes.catch_up(CATCH_UP_BUDGET) | self.farewells.work(now)
+        behind = self.lanes.catch_up(CATCH_UP_BUDGET) | self.farewells.work(now) | self.goodbyes.work(now)
         self._finish(now)
         if self._stun or self._dtls:
             self._ask_turn()
@@ -336,8 +338,12 @@ class Transceiver:
                 self.supervisor.send(links.SettingsTaken(version))
             case links.UseSignalling():
                 self.desk.use(socket.socket(fileno=descriptors[0]))
-            case links.Stop(reason):
-                self._stop(reason)
+            case links.Leave():
+                self._leave()
+            case links.Stop(reason, calls_per_second):
+                self._leave()
+                self.goodbyes.begin(reason, calls_per_second, time.monotonic_ns())
+                self._ask_turn()
 
     def _configure(self, settings: Settings) -> None:
         """A reload: for calls from now on. What needs a restart stands in the birth's settings."""
@@ -354,18 +360,15 @@ class Transceiver:
         """The supervisor is gone; PDEATHSIG is about to say the same."""
         self._done.set()
 
-    def _stop(self, reason: str) -> None:
-        """Say BYE and close_notify to everybody, then end when media has let go of all."""
-        self.stopping = reason
-        now = time.monotonic_ns()
-        for call in self.calls:
-            if not call.closing:
-                self.calls.close(call, reason, now)
-        self._finish(now)
-        self._await_empty()
+    def _leave(self) -> None:
+        """No new calls; the process ends when media has let go of the last one."""
+        if not self.leaving:
+            self.leaving = True
+            self.desk.tell_load()
+            self._await_empty()
 
     def _await_empty(self) -> None:
-        if len(self.calls) == 0:
+        if len(self.calls) == 0 and not self.farewells.left:
             self._done.set()
         else:
             self.loop.call_later(STOP_POLL_NS / SECOND, self._await_empty)

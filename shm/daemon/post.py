@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 from shm.daemon.child import FORK_BLOCKED_SIGNALS, Live, be_child
 from shm.daemon.loop import READ, EventLoop, Timer
 from shm.daemon.outbox import Outbox, PeerTooSlow
+from shm.daemon.release import RELEASE
 from shm.daemon.restarts import RestartBackoff
 
 log = logging.getLogger("supervisor")
@@ -49,6 +50,8 @@ class Process:
     pidfd: int
     outbox: Outbox
     started_ns: int
+    release: str = RELEASE
+    """The code it runs: a fork of us runs ours."""
     condemned: bool = False
     """Killed for being stuck; its end is on the way."""
 
@@ -69,7 +72,9 @@ class Post(Generic[M]):
         on_started: Callable[[], None] = lambda: None,
         on_message: Callable[[bytes], None] = lambda _data: None,
         on_ended: Callable[[], None] = lambda: None,
+        on_left: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_ended` is told of every end, `on_left` after it of one that no successor follows."""
         self.name = name
         self.process: Process | None = None
         self.restarts = 0
@@ -85,7 +90,9 @@ class Post(Generic[M]):
         self._on_started = on_started
         self._on_message = on_message
         self._on_ended = on_ended
+        self._on_left = on_left
         self._stopping = False
+        self._leaving = False
         self._retry: Timer | None = None
 
     @property
@@ -116,11 +123,24 @@ class Post(Generic[M]):
             log.debug("%s is gone before message %s", self.name, type(message).__name__)
 
     def retire(self, farewell: M) -> None:
-        """Ask the process to end, and start no other."""
+        """Ask the process to end, and start no other. Where none runs the place is given up at once."""
         self._stopping = True
         if self._retry is not None:
             self._retry.cancel()
+        if self.process is None:
+            self._on_left()
         self.send(farewell)
+
+    def leave(self, farewell: M) -> None:
+        """Ask the process to end when its work is done; that end is the last one. One that dies before has a successor,
+        which is asked the same once it has started."""
+        self._leaving = True
+        self.send(farewell)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether its orderly end will be the last."""
+        return self._leaving
 
     def kill_stuck(self, why: str) -> None:
         """End a process that makes no progress, once; its successor starts when it is reaped."""
@@ -188,7 +208,10 @@ class Post(Generic[M]):
         process.outbox.close()
         self.last_end = _describe(end)
         self._on_ended()
-        if not self._stopping:
+        orderly = end.si_code == os.CLD_EXITED and end.si_status == 0
+        if self._stopping or (self._leaving and orderly):
+            self._on_left()
+        else:
             self._replace(process.pid, seen_ns)
 
     def _replace(self, dead: int, seen_ns: int) -> None:

@@ -2,7 +2,8 @@
 
 Reached through a Unix socket, whose file permissions are its protection, and on TCP at loopback, where any process of
 the machine can come and so can a web page in its browser: there the Host must be a loopback name, nothing is said about
-cross-origin requests, and tokens may be asked for. Draining comes with the upgrade issue.
+cross-origin requests, and tokens may be asked for. Orders to the daemon go
+to its supervisor (shm/daemon/orders.py).
 """
 
 import socket

@@ -1,0 +1,215 @@
+"""The transceivers' places, as the supervisor sees them: what each is given, when it is stuck, when it leaves.
+
+A `Place` is one transceiver number: its holding, which outlives any process, and the process that fills it. `Places` is
+all of them, and gives out numbers. A place serves, until it is asked to leave: then it takes no new call, and is given
+up when its process has ended with the last one (a drain, or an upgrade that put a newer release beside it).
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from relayd.ufrag_keys import UfragKeys
+from shm.counters import Counters
+from shm.daemon.loop import EventLoop
+from shm.daemon.post import Post
+from shm.daemon.restarts import RestartBackoff
+from shm.daemon.stall import StallWatch
+from transceiverd import links
+from transceiverd.holding import Holding
+from transceiverd.link import socket_pair
+from transceiverd.settings import Settings
+from transceiverd.transceiver import Birth, run_transceiver
+
+LOOKS_PER_STALL = 8  # at the heartbeats within stuck_after_ms
+# A crash loop: this many deaths in the window are answered at once, further ones ever later.
+RESTART_BURST = 5
+RESTART_WINDOW_NS = 10_000_000_000
+TRANSCEIVERS_MAX = 256  # eight bits of an origin (DESIGN 3)
+
+
+class Neighbourhood(Protocol):
+    """Who is told what happens at a place; the supervisor is it."""
+
+    def transceiver_started(self, place: "Place") -> None:
+        """A process runs."""
+
+    def transceiver_ended(self, place: "Place") -> None:
+        """It ended; a successor may follow."""
+
+    def transceiver_left(self, place: "Place") -> None:
+        """It ended, and the place is given up."""
+
+    def transceiver_says(self, place: "Place", message: links.AnyMessage) -> None:
+        """Its process has said something."""
+
+
+@dataclass
+class House:
+    """What all places share."""
+
+    loop: EventLoop
+    machine: int
+    supervisor: int
+    """Its pid."""
+    lock_fd: int
+    keys: Callable[[], UfragKeys]
+    current: Callable[[], Settings]
+
+    @property
+    def settings(self) -> Settings:
+        """As the last reload left them."""
+        return self.current()
+
+    def new_watch(self) -> StallWatch:
+        """For one heartbeat."""
+        return StallWatch(self.stuck_ns, self.stuck_ns // LOOKS_PER_STALL)
+
+    @property
+    def stuck_ns(self) -> int:
+        """How long a loop may stand still."""
+        return self.settings.transceiver.stuck_after_ms * 1_000_000
+
+    @property
+    def stuck(self) -> str:
+        """For the log."""
+        return f"made no turn for {self.settings.transceiver.stuck_after_ms} ms"
+
+
+class Place:
+    """One transceiver's."""
+
+    def __init__(self, holding: Holding, house: House, neighbours: Neighbourhood) -> None:
+        self.holding = holding
+        self._house = house
+        self._neighbours = neighbours
+        self.new_watches()
+        self.post: Post[links.Message] = Post(
+            f"transceiver {holding.index}",
+            house.loop,
+            self._live,
+            links.encode,
+            RestartBackoff(RESTART_BURST, RESTART_WINDOW_NS),
+            pair=socket_pair,
+            before_start=holding.renew,
+            on_started=self._started,
+            on_message=self._hear,
+            on_ended=lambda: neighbours.transceiver_ended(self),
+            on_left=lambda: neighbours.transceiver_left(self),
+        )
+
+    @property
+    def index(self) -> int:
+        """Which transceiver."""
+        return self.holding.index
+
+    @property
+    def calls(self) -> int:
+        """Calls that live there, as it said last."""
+        return self.holding.control_counters["calls"]
+
+    def leave(self) -> None:
+        """Take no new call, end with the last one."""
+        self.post.leave(links.Leave())
+
+    def look(self, now: int) -> None:
+        """Kill a process of which a loop stands still: the beat comes from the loop itself, whether it has work or not.
+
+        Control and media are watched each.
+        """
+        if self.post.process is None:
+            return
+        stuck = [watch.observe(counters.segment.heartbeat, lambda: True, now) for watch, counters in self._watches]
+        if any(stuck):
+            self.post.kill_stuck(self._house.stuck)
+
+    def _live(self, control: socket.socket) -> None:
+        house = self._house
+        birth = Birth(
+            transceiver=self.index,
+            machine=house.machine,
+            supervisor=house.supervisor,
+            holding=self.holding,
+            keys=house.keys(),
+            settings=house.settings,
+            lock_fd=house.lock_fd,
+        )
+        run_transceiver(birth, control)
+
+    def _started(self) -> None:
+        self.new_watches()
+        self._neighbours.transceiver_started(self)
+        if self.post.leaving:
+            self.leave()
+
+    def _hear(self, data: bytes) -> None:
+        self._neighbours.transceiver_says(self, links.decode(data))
+
+    def new_watches(self) -> None:
+        """A new process starts with a clean slate; so does everyone after a reload that may have changed the time."""
+        threads: Sequence[Counters] = (self.holding.control_counters, self.holding.media_counters)
+        self._watches = [(self._house.new_watch(), counters) for counters in threads]
+
+
+class Places:
+    """All of them, by transceiver number."""
+
+    def __init__(self, house: House, neighbours: Neighbourhood) -> None:
+        self._house = house
+        self._neighbours = neighbours
+        self._by_index: dict[int, Place] = {}
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(list(self._by_index.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_index)
+
+    def open(self) -> list[Place]:
+        """As many new places as the configuration asks for, under the lowest free numbers. OSError: no memory."""
+        count = self._house.settings.transceiver.count or max(1, len(os.sched_getaffinity(0)) // 2)
+        free = [index for index in range(TRANSCEIVERS_MAX) if index not in self._by_index][:count]
+        if len(free) < count:
+            raise OSError(f"{count} more transceivers: only {len(free)} of {TRANSCEIVERS_MAX} numbers are free")
+        holdings: list[Holding] = []
+        try:
+            for index in free:
+                holdings.append(Holding.make(index, self._house.settings.transceiver))
+        except OSError:
+            for holding in holdings:
+                holding.close()
+            raise
+        return [self._add(holding) for holding in holdings]
+
+    def _add(self, holding: Holding) -> Place:
+        place = self._by_index[holding.index] = Place(holding, self._house, self._neighbours)
+        return place
+
+    def give_up(self, place: Place) -> None:
+        """Its process has ended for good: its memory and its number are free."""
+        del self._by_index[place.index]
+        place.holding.close()
+
+    @property
+    def serving(self) -> list[Place]:
+        """Those that take new calls."""
+        return [place for place in self if not place.post.leaving]
+
+    @property
+    def calls(self) -> int:
+        """Calls that live."""
+        return sum(place.calls for place in self)
+
+    def posts(self) -> dict[int, Post[links.Message]]:
+        """Their processes' posts."""
+        return {index: place.post for index, place in self._by_index.items()}
+
+    def watch(self) -> None:
+        """Look at every heartbeat, now and from now on."""
+        now = time.monotonic_ns()
+        for place in self:
+            place.look(now)
+        self._house.loop.call_after(self._house.stuck_ns // LOOKS_PER_STALL, self.watch)
