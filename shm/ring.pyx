@@ -146,6 +146,11 @@ cdef class RingProducer:
         ring_commit(&self._ring)
         return True
 
+    @property
+    def handle(self):
+        """Where the native handle is, for code that cimports this package and keeps this object alive meanwhile."""
+        return <size_t>&self._ring
+
     def publish(self):
         """Show all that was written since the last time, at once. Ring the doorbell afterwards."""
         ring_publish(&self._ring)
@@ -184,6 +189,15 @@ cdef class RingConsumer:
         if self._ring.at_most_once:
             ring_take(&self._ring)
         return records
+
+    @property
+    def handle(self):
+        """As RingProducer.handle."""
+        return <size_t>&self._ring
+
+    def copy(self, size_t header, size_t payload, uint32_t payload_size):
+        """The record that native code had from `ring_next` of `handle`, and what it found there as payload."""
+        return copy_record(<const record *>header, <const uint8_t *>payload, payload_size)
 
     def release(self):
         """All that was read is handled: give its space back to the producer."""

@@ -158,7 +158,7 @@ class Bottle:
 
     def turn(self) -> None:
         """One turn of both threads, and of the worker behind the return rings."""
-        for record in self.lanes.read(1000):
+        for record in self.lanes.read(1000, self.now):
             self.calls.receive(record, self.now)
         self.engine.turn(self.now)
         for event in self.port.poll_events():

@@ -6,8 +6,7 @@ from tests.bottle import Bottle, Client
 from tests.link import Endpoint, Link
 from transceiverd.calls import Call
 from transceiverd.dtls.engine import Role
-from transceiverd.ice.agent import LiteAgent
-from transceiverd.session import State
+from transceiverd.session import Session, State
 
 ROLES = {"active": Role.SERVER, "passive": Role.CLIENT}
 
@@ -108,7 +107,8 @@ def test_session_fault_of_ours_in_one_call_ends_that_call_and_frees_its_slot(mon
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(LiteAgent, "receive_datagram", broken)
+    monkeypatch.setattr(Session, "receive_dtls", broken)
+    client.dtls.send(b"anything", wire.now)
     assert wire.run(lambda: bool(bottle.ended), 30)
     assert bottle.ended[0]["closed_reason"] == "internal-fault"
     assert bottle.calls.drops["internal-fault"] == 1

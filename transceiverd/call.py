@@ -6,6 +6,7 @@ Made by `calls.py`; read by the desk, which answers signalling, and by the snaps
 from typing import NamedTuple
 
 from shm.session import SessionRecord
+from transceiverd.consent_lane import ConsentSubject
 from transceiverd.lanes import Owner
 from transceiverd.sdp.negotiation import Negotiation
 from transceiverd.session import Session
@@ -46,7 +47,7 @@ NOBODY = Caller()
 class Call:
     """One call and what the process knows of it beside the session."""
 
-    __slots__ = ("call_id", "caller", "closing", "negotiation", "owner", "record", "session", "sink", "worker")
+    __slots__ = ("call_id", "caller", "closing", "negotiation", "owner", "record", "session", "subject", "worker")
 
     def __init__(
         self, call_id: str, owner: Owner, record: SessionRecord, session: Session, negotiation: Negotiation
@@ -57,5 +58,7 @@ class Call:
         self.session = session
         self.negotiation = negotiation
         self.caller = NOBODY
+        self.subject = ConsentSubject(owner, record, session.agent) if session.agent.credentials else None
+        """For its consent checks, which are answered where they are read; None before the peer's ufrag is known."""
         self.worker = -1  # the relay worker that brought the last datagram: answers and flights leave by it
         self.closing = False

@@ -81,6 +81,7 @@ class CallTable:
         self._half_open: set[int] = set()  # slots of calls whose DTLS handshake is not done
         self.half_open_max = half_open_max
         self._by_slot: dict[int, Call] = {}
+        lanes.answer_for(self._by_slot)
         self._by_id: dict[str, Call] = {}
 
     def __len__(self) -> int:
@@ -194,6 +195,8 @@ class CallTable:
         call.worker = record.worker
         with self._contained(call, now):
             if record.type == STUN:
+                if call.subject is not None:
+                    call.subject.waiting -= 1
                 call.session.receive_stun(record.payload, record.key, now)
             elif record.type == DTLS:
                 contended = bool(record.flags & FLAG_CONTENDED)

@@ -6,10 +6,11 @@ gets what it missed when there is room again, from the call's current state, so 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from shm.lane import CONTROL, CONTROL_OUT, HANDSHAKE_IN, WORKER, Lane
 from shm.ring import Record, RingConsumer, RingProducer
+from transceiverd.consent_lane import ConsentReader
 from transceiverd.engine import Datagram
 
 # shm/layout.h: enum ringline_record_type
@@ -45,6 +46,7 @@ class WorkerEnd:
         # At most once: a packet is never handled again by a successor, which knows nothing of its call (DESIGN 2.6).
         self.incoming = RingConsumer(lane.segment, HANDSHAKE_IN, at_most_once=True)
         self.outgoing = RingProducer(lane.segment, CONTROL_OUT)
+        self.reader = ConsentReader(self.incoming, self.outgoing, worker)
         self.behind: set[int] = set()  # slots whose flows did not fit and are published again
         self.withdrawals: deque[tuple[Owner, bytes]] = deque(maxlen=WITHDRAWALS_MAX)  # likewise; the oldest go first
         self.unpublished = False
@@ -64,6 +66,9 @@ class ControlLanes:
         """`on_behind(slot)` gives (owner, flow key, address state) of each flow that a slot has now."""
         self._ends: dict[int, WorkerEnd] = {}
         self._flows_of = on_behind
+        self._calls: Mapping[int, object] = {}
+        self.records = 0  # read so far
+        self.answered = 0  # of those, consent checks that were answered on the spot
 
     def use(self, lane: Lane, worker: int) -> None:
         """Serve this lane from now on."""
@@ -79,11 +84,18 @@ class ControlLanes:
         """Workers there is a lane to."""
         return list(self._ends)
 
-    def read(self, most: int) -> Iterator[Record]:
-        """At most `most` records of each worker, oldest first."""
+    def answer_for(self, calls: Mapping[int, object]) -> None:
+        """Consent checks of these calls, by slot, are answered on the spot (`consent_lane`)."""
+        self._calls = calls
+
+    def read(self, most: int, now: int) -> Iterator[Record]:
+        """At most `most` records of each worker, oldest first, but for the consent checks that are already answered."""
         for end in self._ends.values():
-            records = end.incoming.read(most)
-            if records:
+            records = end.reader.read(most, now, self._calls)
+            if end.reader.taken:
+                self.records += end.reader.taken
+                self.answered += end.reader.answered
+                end.unpublished |= end.reader.answered > 0
                 yield from records
                 end.incoming.release()
 

@@ -21,6 +21,7 @@ CONTROL_COUNTERS: tuple[str, ...] = tuple(
             "calls-created",
             "calls-established",
             "records",
+            "checks-answered-in-lane",
             "lost-wakeups",
             "control-ring-full",
             "dtls-over-budget",

@@ -216,7 +216,7 @@ class Transceiver:
         """One bounded round; sleeps only when nothing is left to do."""
         self._turn_asked = False
         now = time.monotonic_ns()
-        self._read()
+        self._read(now)
         self._work(now)
         self.calls.expire(now)
         behind = self.lanes.catch_up(CATCH_UP_BUDGET) | self.farewells.work(now) | self.goodbyes.work(now)
@@ -256,11 +256,10 @@ class Transceiver:
 
     # ------------------------------------------------------------------ work
 
-    def _read(self) -> None:
+    def _read(self, now: int) -> None:
         if len(self._stun) >= QUEUE_MAX:
             return
-        for record in self.lanes.read(READ_BUDGET):
-            self._book("records", 1)
+        for record in self.lanes.read(READ_BUDGET, now):
             if record.type == STUN:
                 self._stun.append(record)
             elif len(self._dtls) >= QUEUE_MAX or self._dtls_waiting.get(record.slot, 0) >= DTLS_PER_CALL:
@@ -303,6 +302,8 @@ class Transceiver:
         self.counters.set("calls-half-open", self.calls.half_open)
         self.counters.set("calls-created", self.calls.created)
         self.counters.set("calls-established", self.calls.established)
+        self.counters.set("records", self.lanes.records)
+        self.counters.set("checks-answered-in-lane", self.lanes.answered)
         self.counters.set("control-ring-full", self.lanes.full())
         unnamed = 0
         for name, count in self.calls.all_drops():

@@ -104,6 +104,11 @@ class AddressBook:
     def __iter__(self) -> Iterator[Address]:
         return (address for address in self._places if address is not None)
 
+    @property
+    def places(self) -> list[Address | None]:
+        """The places themselves, for who answers consent checks in our place."""
+        return self._places
+
     def restore(self, index: int, address: Address) -> None:
         """Put back an address read from a session record; the sink is not told."""
         self._places[index] = address

@@ -131,6 +131,16 @@ class LiteAgent:
         return self._consent.state
 
     @property
+    def consent(self) -> Consent:
+        """For who answers consent checks in our place (`transceiverd/consent_lane.pyx`)."""
+        return self._consent
+
+    @property
+    def credentials(self) -> tuple[bytes, bytes] | None:
+        """USERNAME of the peer's checks and the key of their integrity; None while the peer's ufrag is not known."""
+        return None if self._theirs is None else (self._ours + self._theirs, self._key)
+
+    @property
     def checked_since(self) -> int | None:
         """When the first check was accepted, ns."""
         return self._consent.checked_since
