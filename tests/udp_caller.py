@@ -11,9 +11,11 @@ import time
 import urllib.request
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import Any
 
 from shm.flowkey import TRANSPORT_UDP, FlowKey
 from tests.bottle import CLIENT_CONTEXT, CLIENT_PASSWORD, CLIENT_UFRAG, OPUS, Client, fingerprints
+from tests.data_client import DataClient
 from transceiverd.calls import Created
 from transceiverd.dtls.engine import Role
 from transceiverd.sdp.offer import Fingerprint
@@ -34,6 +36,12 @@ a=ice-pwd:{password}
 a=fingerprint:{fingerprint}
 a=setup:{setup}
 """
+DATA = """m=application 9 UDP/DTLS/SCTP webrtc-datachannel
+c=IN IP4 0.0.0.0
+a=mid:1
+a=sctp-port:5000
+a=max-message-size:262144
+"""
 
 
 def udp_socket() -> socket.socket:
@@ -48,13 +56,23 @@ class UdpCaller:
     """One call over `end`."""
 
     def __init__(
-        self, calls_url: str, end: socket.socket | None = None, *, setup: str = "actpass", seed: int = 1
+        self,
+        calls_url: str,
+        end: socket.socket | None = None,
+        *,
+        setup: str = "actpass",
+        seed: int = 1,
+        data: bool = False,
     ) -> None:
+        """`data`: with data channels; the client is then a `DataClient`."""
         self.end = end or udp_socket()
         offer = OFFER.format(
             opus=OPUS, ufrag=CLIENT_UFRAG, password=CLIENT_PASSWORD, setup=setup,
             fingerprint=fingerprints(CLIENT_CONTEXT)[0],
         )  # fmt: skip
+        if data:
+            body = offer.partition("m=audio")[2].partition("a=ice-ufrag")[2]
+            offer = offer.replace("BUNDLE 0", "BUNDLE 0 1") + DATA + "a=ice-ufrag" + body
         request = urllib.request.Request(
             calls_url, offer.replace("\n", "\r\n").encode(), {"Content-Type": "application/sdp"}, method="POST"
         )
@@ -69,7 +87,10 @@ class UdpCaller:
         created = Created("", ufrag, password, 0, "")
         fingerprint = Fingerprint(*re.search(r"^a=fingerprint:(\S+) (\S+)", self.answer, re.M).groups())  # type: ignore[union-attr]
         role = Role.SERVER if "a=setup:active" in self.answer else Role.CLIENT
-        self.client = Client(created, role, seed=seed, now=time.monotonic_ns(), path=self._key(), server=(fingerprint,))
+        kind = DataClient if data else Client
+        self.client: Any = kind(
+            created, role, seed=seed, now=time.monotonic_ns(), path=self._key(), server=(fingerprint,)
+        )
         self._first = self.client.sequence
 
     def _key(self) -> bytes:
