@@ -9,6 +9,7 @@ import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from relayd.check_gate import CheckGate
 from relayd.child_messages import (
     AttachLane,
     DetachLane,
@@ -19,12 +20,27 @@ from relayd.child_messages import (
     encode,
     receive_from_supervisor,
 )
+from relayd.config import Relay
 from relayd.holding import Holding
 from relayd.ufrag_keys import KeyFileError, UfragKeys
 from relayd.worker import Worker
 from shm.daemon.child import settle
 from shm.daemon.logs import set_log_level
 from shm.lane import Lane
+
+
+@dataclass(frozen=True)
+class CheckBounds:
+    """See check_gate.pyx, and the keys `checks_per_second...` of `[relay]`."""
+
+    per_second: int
+    per_second_slot: int
+    per_second_flow: int
+
+    @classmethod
+    def of(cls, config: Relay) -> "CheckBounds":
+        """As configured."""
+        return cls(config.checks_per_second, config.checks_per_second_slot, config.checks_per_second_flow)
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,7 @@ class Birth:
     keys: UfragKeys
     machine: int
     batch: int
+    checks: CheckBounds
     supervisor: int
     """pid of the parent."""
     control: socket.socket
@@ -64,6 +81,11 @@ def _serve(birth: Birth) -> None:
         birth.keys,
         machine=birth.machine,
         batch=birth.batch,
+        gate=CheckGate(
+            per_second=birth.checks.per_second,
+            per_second_slot=birth.checks.per_second_slot,
+            per_second_flow=birth.checks.per_second_flow,
+        ),
     )
     for lane in holding.lanes.values():
         worker.attach_lane(lane)

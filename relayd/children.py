@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from relayd.child import Birth, run_worker
+from relayd.child import Birth, CheckBounds, run_worker
 from relayd.child_messages import Leave, SetLogLevel, ToWorker, decode_from_worker, encode
 from relayd.config import Relay
 from relayd.holding import Holding
@@ -95,6 +95,7 @@ class WorkerPost(Post[ToWorker]):
             household.keys(),
             household.machine,
             household.config().batch,
+            CheckBounds.of(household.config()),
             household.supervisor,
             control,
             household.lock_fd,

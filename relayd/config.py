@@ -100,6 +100,32 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         ),
     ] = 65536
 
+    checks_per_second: Annotated[
+        int,
+        Meta(
+            ge=16,
+            le=1_000_000,
+            description="Checks (STUN Binding requests with a true ufrag) from addresses that are not yet their call's,"
+            " which each worker passes on in a second; half of it is kept for calls that had fewer than two. Default:"
+            " a fraction of what one transceiver answers, and more than 200 set-ups a second bring. Restart.",
+        ),
+    ] = 4000
+
+    checks_per_second_slot: Annotated[
+        int,
+        Meta(ge=4, le=1_000_000, description="Of these for one call. Browsers send 20 to 50 a second. Restart."),
+    ] = 100
+
+    checks_per_second_flow: Annotated[
+        int,
+        Meta(
+            ge=4,
+            le=1_000_000,
+            description="Checks from a call's own addresses that each worker passes on in a second. The default is ten"
+            " times what any client sends; a flood from there reaches no other call. Restart.",
+        ),
+    ] = 500
+
     stuck_after_ms: Annotated[
         int,
         Meta(

@@ -2,6 +2,7 @@
 # From a received datagram to a ring record. Described in inbound.pyx.
 from libc.stdint cimport uint16_t, uint64_t
 
+from relayd.check_gate cimport check_gate
 from relayd.keyring cimport keyring
 from relayd.lane_ends cimport lane_set
 from relayd.receiver cimport receiver
@@ -13,6 +14,7 @@ cdef struct inbound:
     flow_table *flows
     lane_set *lanes
     keyring *keys
+    check_gate *gate        # NULL: no bounds
     uint64_t *tally
 
 

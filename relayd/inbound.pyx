@@ -3,9 +3,9 @@
 
 Used by the worker's loop for each batch. The verdicts:
 
-    Binding request     the ufrag must verify. Its origin is the flow's: to the flow's current owner. Else by the
-                        redirect table (calls that moved; none can yet, so there is none). Else to the origin's
-                        transceiver
+    Binding request     the ufrag must verify, and its call be within its bounds (check_gate.pyx). Its origin is the
+                        flow's: to the flow's current owner. Else by the redirect table (calls that moved; none can
+                        yet, so there is none). Else to the origin's transceiver
     DTLS, RTP, RTCP     by the flow table: to the owner; from an address in dispute to owner and contender
     anything else       dropped
 
@@ -15,12 +15,14 @@ than headers. Left out: what the transceiver checks (the whole ufrag, MESSAGE-IN
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from relayd.check_gate cimport GATE_OPEN, gate_pass, gate_verdict
 from relayd.headers cimport binding_request_ufrag, packet_kind
 from relayd.keyring cimport verify_ufrag
 from relayd.lane_ends cimport lane_end
 from relayd.outcomes cimport (
     CONTENDED,
     CONTENDED_COPY_LOST,
+    DROPPED_CHECKS_OF_FLOW,
     DROPPED_EMPTY,
     DROPPED_HANDSHAKE_RING_FULL,
     DROPPED_MEDIA_RING_FULL,
@@ -36,6 +38,7 @@ from relayd.outcomes cimport (
     tally_add,
 )
 from relayd.receiver cimport datagram, read_datagram, receiver
+from shm.atomics cimport add_relaxed_u64
 from shm.flows cimport (
     FLOW_NONE,
     FLOW_TO_CONTENDER,
@@ -55,7 +58,7 @@ from shm.layout cimport (
     flow_owner,
     record,
 )
-from shm.ring cimport record_payload, ring, ring_claim, ring_commit
+from shm.ring cimport record_payload, ring, ring_claim, ring_commit, ring_has_room
 
 
 # Everything about one datagram that its records need.
@@ -110,6 +113,8 @@ cdef void look_up_flow(inbound *way, passage *p) noexcept nogil:
 cdef int route_binding_request(inbound *way, passage *p) noexcept nogil:
     """By its ufrag, whatever address it comes from."""
     cdef uint64_t origin
+    cdef gate_verdict gate
+    cdef bint to_owner, to_contender
     cdef int verdict
     cdef int offset = binding_request_ufrag(p.packet.data, p.packet.size)
     if offset < 0:
@@ -118,9 +123,15 @@ cdef int route_binding_request(inbound *way, passage *p) noexcept nogil:
     if verdict < 0:
         return DROPPED_UFRAG_CHARACTER - 1 - verdict
     look_up_flow(way, p)
-    if p.recipients & FLOW_TO_OWNER and p.entry.owner.origin == origin:
+    to_owner = p.recipients & FLOW_TO_OWNER and p.entry.owner.origin == origin
+    to_contender = p.recipients & FLOW_TO_CONTENDER and p.entry.contender.origin == origin
+    if way.gate != NULL:
+        gate = gate_pass(way.gate, origin, to_owner or to_contender, p.now)
+        if gate != GATE_OPEN:
+            return DROPPED_CHECKS_OF_FLOW - 1 + <int>gate
+    if to_owner:
         return count_forwarded(p, deliver_to(way, p, &p.entry.owner, 0))
-    if p.recipients & FLOW_TO_CONTENDER and p.entry.contender.origin == origin:
+    if to_contender:
         return count_forwarded(p, deliver_to(way, p, &p.entry.contender, RINGLINE_FLAG_CONTENDER))
     # Here the redirect table will be asked: origin -> current owner, for calls that moved (DESIGN 2.2).
     return route_to_origin(way, p, origin)
@@ -177,13 +188,18 @@ cdef int count_forwarded(passage *p, bint delivered) noexcept nogil:
 
 
 cdef bint deliver_to(inbound *way, passage *p, const flow_owner *owner, uint16_t flags) noexcept nogil:
-    """One record into the owner's lane; False when its ring is full.
+    """One record into the owner's lane; False when its ring is full. For DTLS it is so when three quarters are in use:
+    a flood from a caller's own address must leave room for everybody's checks, which are few and bounded.
 
     The owner is alive: its incarnation is its transceiver's current one, and only an attached lane has one.
     """
     cdef lane_end *lane = way.lanes.ends[owner.transceiver]
     cdef bint handshake = is_handshake(p.kind)
-    cdef record *made = ring_claim(&lane.handshake_in if handshake else &lane.media_in, p.packet.size)
+    cdef record *made
+    if p.kind == RINGLINE_RECORD_DTLS and not ring_has_room(&lane.handshake_in, lane.handshake_in.capacity >> 2):
+        add_relaxed_u64(&lane.handshake_in.header.full, 1)
+        return False
+    made = ring_claim(&lane.handshake_in if handshake else &lane.media_in, p.packet.size)
     if made == NULL:
         return False
     fill_record(way, p, owner, flags, made)

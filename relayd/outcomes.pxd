@@ -31,6 +31,9 @@ cpdef enum counter_place:
     DROPPED_UFRAG_TAG
     DROPPED_UNKNOWN_MACHINE            # the ufrag verifies, and names another machine than ours
     DROPPED_NO_TRANSCEIVER             # the ufrag names a transceiver that has no lane, or is dead
+    DROPPED_CHECKS_OF_FLOW             # from here on: gate_verdict of check_gate.pxd, less 1; a call's own addresses
+    DROPPED_CHECKS_OF_SLOT             # a call's checks from new addresses
+    DROPPED_CHECKS_OF_ALL              # all calls' checks from new addresses
     DROPPED_NO_FLOW                    # DTLS, RTP or RTCP from an address that passed no check
     DROPPED_OWNER_GONE                 # the flow's owner is dead or detached, and nobody contends for it
     DROPPED_HANDSHAKE_RING_FULL

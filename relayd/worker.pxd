@@ -2,6 +2,7 @@
 # The packet loop of one CPU. Described in worker.pyx; for Python in worker.pyi.
 from libc.stdint cimport uint64_t
 
+from relayd.check_gate cimport CheckGate
 from relayd.inbound cimport inbound
 from relayd.keyring cimport Keyring
 from relayd.lane_ends cimport LaneEnds
@@ -33,6 +34,7 @@ cdef class Worker:
     cdef readonly int index
     cdef packet_loop loop
     cdef Keyring keyring
+    cdef CheckGate gate
     cdef LaneEnds lanes
     cdef Segment flow_segment
     cdef Segment counter_segment

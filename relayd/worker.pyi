@@ -9,6 +9,7 @@ How the supervisor's child uses it (one process a worker, forked, pinned, predec
         ... read one message from control_fd: attach_lane / detach / set_keys / leave
 """
 
+from relayd.check_gate import CheckGate
 from relayd.ufrag import UfragKeys
 from shm.lane import Lane
 from shm.segment import Segment
@@ -26,13 +27,14 @@ class Worker:
         *,
         machine: int,
         batch: int = 64,
+        gate: CheckGate | None = None,
     ) -> None:
         """`sockets` are (fd of the v4 socket, fd of the V6ONLY v6 socket), -1 for none; they are not closed here.
 
         The sockets carry IP_PKTINFO / IPV6_RECVPKTINFO, SO_RXQ_OVFL, IP_RECVTOS / IPV6_RECVTCLASS and O_NONBLOCK.
         `counters` was made with the names of `worker_counter_names()`; ValueError when it was not. ValueError also for
         a batch outside 1 to 1024, OSError for a descriptor that is no socket. Make one in the process that will run it,
-        once its predecessor has been reaped.
+        once its predecessor has been reaped. `gate`: the bounds on checks; None: no bounds.
         """
 
     def attach_lane(self, lane: Lane) -> None:

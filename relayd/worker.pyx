@@ -24,6 +24,7 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close
 
+from relayd.check_gate cimport CheckGate
 from relayd.inbound cimport route_batch
 from relayd.keyring cimport Keyring
 from relayd.lane_ends cimport (
@@ -258,9 +259,8 @@ cdef class Worker:
         memset(&self.loop, 0, sizeof(packet_loop))
         self.loop.epoll = self.loop.receivers[0].fd = self.loop.receivers[1].fd = -1
 
-    def __init__(
-        self, int index, sockets, Segment flows not None, Segment counters not None, keys, *, int machine, int batch=64
-    ):
+    def __init__(self, int index, sockets, Segment flows not None, Segment counters not None, keys, *, int machine,
+                 int batch=64, CheckGate gate=None):
         if not 1 <= batch <= BATCH_MAX:
             raise ValueError(f"batch {batch}: allowed are 1 to {BATCH_MAX}")
         self.index = index
@@ -276,6 +276,8 @@ cdef class Worker:
         self.loop.way_out.v4 = &self.loop.transmitters[SOCKET_V4]
         self.loop.way_out.v6 = &self.loop.transmitters[SOCKET_V6]
         self.loop.way_out.batch = batch
+        self.gate = gate
+        self.loop.way_in.gate = NULL if gate is None else &gate.native
         self.set_keys(keys)
 
     def _open_segments(self, Segment flows, Segment counters):

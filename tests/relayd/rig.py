@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from types import TracebackType
 from typing import NamedTuple
 
+from relayd.check_gate import CheckGate
 from relayd.outcomes import OUT_OUTCOME_NAMES, OUTCOME_NAMES
 from relayd.ufrag import UfragKeys, mint
 from relayd.worker import Worker, worker_counter_names
@@ -148,8 +149,15 @@ class Rig:
     """A worker and everything around it."""
 
     def __init__(
-        self, transceivers: tuple[int, ...] = (0,), *, batch: int = 64, ring_bytes: int = RING_BYTES, flows: int = 1024
+        self,
+        transceivers: tuple[int, ...] = (0,),
+        *,
+        batch: int = 64,
+        ring_bytes: int = RING_BYTES,
+        flows: int = 1024,
+        gate: CheckGate | None = None,
     ) -> None:
+        self.gate = gate
         self.keys = UfragKeys.generate()
         self.sockets = open_public_sockets()
         self.port = self.sockets[0].getsockname()[1]
@@ -184,7 +192,16 @@ class Rig:
     def make_worker(self) -> Worker:
         """In the process that will run it."""
         fds = (self.sockets[0].fileno(), self.sockets[1].fileno())
-        worker = Worker(0, fds, self.flows.segment, self.counters.segment, self.keys, machine=MACHINE, batch=self.batch)
+        worker = Worker(
+            0,
+            fds,
+            self.flows.segment,
+            self.counters.segment,
+            self.keys,
+            machine=MACHINE,
+            batch=self.batch,
+            gate=self.gate,
+        )
         for end in self.ends.values():
             worker.attach_lane(end.lane)
         return worker
