@@ -19,6 +19,7 @@ from transceiverd.blob import BlobWriter
 from transceiverd.calls import Call
 from transceiverd.data_transport import NOT_KEPT, STATE_LOST
 from transceiverd.dtls.engine import Role
+from transceiverd.echo_channels import TOO_LONG
 from transceiverd.engine import Closed
 from transceiverd.lanes import ControlLanes
 from transceiverd.sctp.config import DataChannelConfig
@@ -243,6 +244,19 @@ def test_call_rebuilt_server_repeats_its_finished(setup: str) -> None:
     assert wire.run(lambda: client.done is not None, 10)
     client.talking = True
     assert wire.run(lambda: len(client.heard) >= 20, 10)
+
+
+def test_call_echo_longer_than_the_peer_takes_is_counted() -> None:
+    bottle = Bottle()
+    created, call = bottle.create("active", data_negotiation(max_message_size=1000))
+    client = DataClient(created, Role.SERVER)
+    wire = Link(Endpoint(client, client.receive, "client"), Endpoint(bottle, bottle.receive, "server"))
+    stream_id = client.association.open_channel("events")
+    for size in (1001, 1000):
+        assert client.association.send(stream_id, bytes(size), False, wire.now)
+    assert wire.run(lambda: client.received.get(stream_id) == [bytes(1000)], 10)
+    assert bottle.calls.sctp_drops[TOO_LONG] == 1
+    assert call.session.state is State.CONNECTED
 
 
 def test_call_not_connected_cannot_be_restored() -> None:

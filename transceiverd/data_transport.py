@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from transceiverd.echo_channels import EchoChannels, HeldMessage
+from transceiverd.echo_channels import TOO_LONG, EchoChannels, HeldMessage
 from transceiverd.engine import MILLISECOND, Drops, Timeout
 from transceiverd.sctp.association import Association
 from transceiverd.sctp.buffers import SharedBuffers
@@ -33,7 +33,7 @@ DATA_BUDGET = 32  # SCTP packets sent in one go, about 38 kB: 1 ms; the rest wai
 LOOK_AGAIN = 100 * MILLISECOND  # how soon an association that was short of shared memory asks for more
 NOT_KEPT = "sctp-state-not-kept"  # stretches in which the state was too large for the blob
 STATE_LOST = "sctp-state-lost"  # associations aborted because of that when their call was rebuilt
-DROP_REASONS = (NOT_KEPT, STATE_LOST)
+DROP_REASONS = (NOT_KEPT, STATE_LOST, TOO_LONG)
 
 
 class KeptChannels(msgspec.Struct, array_like=True):

@@ -11,6 +11,8 @@ from transceiverd.sctp.association import Association
 from transceiverd.sctp.events import ChannelClosed, Closed, MessageReceived
 from transceiverd.sctp.reassembly import FRAGMENT_COST
 
+TOO_LONG = "echo-too-long"  # messages not returned, because the peer's SDP says that it takes none so long
+
 
 class HeldMessage(NamedTuple):
     """A message that waits for room."""
@@ -57,6 +59,7 @@ class EchoChannels:
         try:
             sent = self.association.send(message.stream_id, message.data, message.is_text, now)
         except ValueError:
+            self.association.drops[TOO_LONG] += 1
             self.held = None  # longer than what the peer says that it takes: it sent what it does not want back
             return True
         if sent:

@@ -18,6 +18,7 @@ from tests.twins import load_both
 from transceiverd.engine import SECOND, Drops
 from transceiverd.sctp.association import Association
 from transceiverd.sctp.config import DataChannelConfig
+from transceiverd.sctp.outbound import PRIORITY_NORMAL
 from transceiverd.sctp.reasons import DROP_REASONS
 
 FORBIDDEN = {"socket", "asyncio", "time", "select", "selectors", "threading", "datetime", "uvloop", "subprocess", "os"}
@@ -195,3 +196,13 @@ def test_tsn_wraps() -> None:
             source.handle_timeout(now)
         heard += [event.data for event in iter(right.poll_event, None) if hasattr(event, "data")]
     assert heard == said
+
+
+def test_saved_channel_without_a_priority_keeps_the_normal_weight() -> None:
+    """A channel opened with priority 0 came back from the blob as the least of all, 1/256 of its share."""
+    wire = established()
+    left = wire.left.engine
+    stream_id = left.open_channel("c", priority=0)
+    weight = left.transmission.queue.streams[stream_id].priority
+    restored = Association.restore(left.save(), left.config, now=5, random_bytes=random_source(1), drops=Drops())
+    assert restored.transmission.queue.streams[stream_id].priority == weight == PRIORITY_NORMAL

@@ -4,7 +4,7 @@ Forked children inherit the handlers. Sent to a transceiver process, on whose ma
 
     SIGUSR1     collects garbage again and again for a second, all generations
     SIGUSR2     blocks the control thread for a second, holding the interpreter's lock
-    SIGRTMIN    destroys every call's libsrtp contexts and DTLS record layer, and rebuilds them from its record alone
+    SIGRTMIN    throws every call's libsrtp contexts and whole session away, and makes them anew from its record alone
 
 Each is acknowledged by a line on stderr, which the test looks for.
 """
@@ -18,7 +18,6 @@ import time
 from typing import Any
 
 from transceiverd import main, transceiver
-from transceiverd.dtls.engine import DtlsEngine
 from transceiverd.session import State
 
 BLOCKED_SECONDS = 1.0
@@ -68,8 +67,9 @@ def _rebuild(one: transceiver.Transceiver) -> None:
     for call in one.calls:
         if call.session.state is State.CONNECTED:
             one.media.rebuild(call.owner.slot)
-            call.session.dtls = DtlsEngine.rebuild(call.record.dtls)
+            one.calls.restore(call.owner.slot, time.monotonic_ns())
             rebuilt += 1
+    one._ask_turn()
     say(f"rebuilt {rebuilt} calls")
 
 

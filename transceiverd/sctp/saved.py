@@ -25,7 +25,7 @@ from transceiverd.sctp.events import (
     MessageReceived,
 )
 from transceiverd.sctp.initiation import Features
-from transceiverd.sctp.outbound import OutboundMessage, OutboundStream
+from transceiverd.sctp.outbound import PRIORITY_NORMAL, OutboundMessage, OutboundStream
 from transceiverd.sctp.outstanding import ACKED, IN_FLIGHT, LOST, Outstanding, SentChunk
 from transceiverd.sctp.reassembly import FRAGMENT_COST, InboundStream, Run
 from transceiverd.sctp.reception import AT_ONCE, NOTHING, Reception
@@ -366,6 +366,6 @@ def _apply_channel(saved: SavedChannel, association: "Association") -> None:
     channel.in_order_first, channel.inbound_reset, channel.outbound_reset, channel.refused = flags[1:5]
     association.refusals = association.refusals or channel.refused
     association.channels[channel.stream_id] = channel
-    stream = OutboundStream(saved.stream_id, saved.opening.priority, saved.low_threshold)
+    stream = OutboundStream(saved.stream_id, saved.opening.priority or PRIORITY_NORMAL, saved.low_threshold)
     stream.next_ordered, stream.next_unordered = saved.next_ordered, saved.next_unordered
     association.transmission.queue.streams[channel.stream_id] = stream
