@@ -53,6 +53,7 @@ class Birth:
     machine: int
     batch: int
     checks: CheckBounds
+    nice: int
     supervisor: int
     """pid of the parent."""
     control: socket.socket
@@ -67,7 +68,8 @@ def run_worker(birth: Birth) -> None:
     for other in birth.others:
         other.close()
     keep = {birth.control.fileno(), birth.lock_fd, *holding.fds()}
-    settle(f"worker {holding.index}", f"relayd-worker{holding.index}", keep, birth.supervisor, holding.cpu)
+    settle(f"worker {holding.index}", f"relayd-worker{holding.index}", keep, birth.supervisor, holding.cpu,
+           birth.nice)  # fmt: skip
     _serve(birth)
 
 

@@ -96,6 +96,7 @@ class WorkerPost(Post[ToWorker]):
             household.machine,
             household.config().batch,
             CheckBounds.of(household.config()),
+            household.config().nice,
             household.supervisor,
             control,
             household.lock_fd,

@@ -78,6 +78,17 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         ),
     ] = 64
 
+    nice: Annotated[
+        int,
+        Meta(
+            ge=-20,
+            le=19,
+            description="Nice value of the workers. Below that of the processes that set calls up, so that dialling "
+            "delays no packet; not so low that a flood of packets keeps everybody from being set up: -5 is three "
+            "times the weight. Where it is not allowed they run as they are, which is logged. Restart.",
+        ),
+    ] = -5
+
     receive_buffer_bytes: Annotated[
         int,
         Meta(

@@ -26,6 +26,7 @@ import uvloop
 from relayd.ufrag import UfragKeys
 from shm.daemon.child import settle
 from shm.daemon.logs import set_log_level
+from shm.daemon.process import prefer_thread
 from shm.lane import Lane
 from shm.ring import Record
 from shm.session import SessionSegment
@@ -132,6 +133,7 @@ class Transceiver:
         self._dtls: deque[Record] = deque()
         self._dtls_waiting: dict[int, int] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: int | None = None
         self._doorbell_fd = holding.control_fd
         self._done = asyncio.Event()
         self._turn_asked = False
@@ -164,7 +166,7 @@ class Transceiver:
 
     async def run(self) -> None:
         """Serve until stopped."""
-        thread = threading.Thread(target=self.engine.run, name="media", daemon=True)
+        thread = threading.Thread(target=self._run_media, name="media", daemon=True)
         thread.start()
         self.loop.add_reader(self._doorbell_fd, self._rung)
         self.loop.add_reader(self.media.event_fd, self._media_rung)
@@ -175,6 +177,13 @@ class Transceiver:
         await self._done.wait()
         self.engine.stop()
         thread.join(timeout=1)
+
+    def _run_media(self) -> None:
+        """The media thread: before control and signalling, so that dialling delays no packet."""
+        nice = self.birth.settings.media.nice
+        if nice and (refused := prefer_thread(nice)) is not None:
+            log.info("media is not at nice value %d: %s", nice, refused)
+        self.engine.run()
 
     # ------------------------------------------------------------------ waking
 
@@ -247,12 +256,19 @@ class Transceiver:
 
     def _rearm(self, now: int) -> None:
         deadline = self.calls.deadlines.next()
+        if self._timer is not None and deadline == self._timer_at:
+            return  # it stands: most turns move no deadline earlier
+        self._timer_at = deadline
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if deadline is not None:
             delay = max(0, deadline - now) / SECOND
-            self._timer = self.loop.call_later(delay, self._turn)
+            self._timer = self.loop.call_later(delay, self._timer_due)
+
+    def _timer_due(self) -> None:
+        self._timer = None
+        self._turn()
 
     # ------------------------------------------------------------------ work
 

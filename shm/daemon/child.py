@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Collection
 from typing import NoReturn
 
-from shm.daemon.process import close_descriptors_except, die_with_parent, name_process, pin_to_cpu
+from shm.daemon.process import close_descriptors_except, die_with_parent, name_process, pin_to_cpu, prefer_thread
 
 # sysexits(3): internal software error. A child that ends by a fault, not as asked and not by a signal.
 EXIT_FAULT = 70
@@ -36,7 +36,8 @@ def be_child(name: str, live: Live, control: socket.socket) -> NoReturn:
         os._exit(status)
 
 
-def settle(log_name: str, process_name: str, keep: Collection[int], supervisor: int, cpu: int | None = None) -> None:
+def settle(log_name: str, process_name: str, keep: Collection[int], supervisor: int, cpu: int | None = None,
+           nice: int = 0) -> None:  # fmt: skip
     """Turn a copy of the supervisor into a process of its own that has the descriptors `keep` and no others.
 
     PDEATHSIG comes last: see die_with_parent. `supervisor` is the parent's pid, from before the fork.
@@ -47,6 +48,8 @@ def settle(log_name: str, process_name: str, keep: Collection[int], supervisor: 
         refused = pin_to_cpu(cpu)
         if refused is not None:
             logging.getLogger(log_name).warning("not pinned to CPU %d: %s", cpu, refused)
+    if nice and (refused := prefer_thread(nice)) is not None:
+        logging.getLogger(log_name).info("not at nice value %d: %s", nice, refused)
     gc.freeze()  # what came from the supervisor is never garbage here; looking at it would copy its pages
     die_with_parent(supervisor)
 

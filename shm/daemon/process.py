@@ -53,6 +53,16 @@ def pin_to_cpu(cpu: int) -> str | None:
     return None
 
 
+def prefer_thread(nice: int) -> str | None:
+    """Give the calling thread this nice value; others, its children excepted, keep theirs. Gives the reason when it is
+    refused (below 0 needs CAP_SYS_NICE or RLIMIT_NICE), None when done."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)  # 0: on Linux the calling thread, not its process (setpriority(2))
+    except OSError as error:
+        return f"{error.strerror} (below 0 needs CAP_SYS_NICE or LimitNICE=)"
+    return None
+
+
 def usable_cpus() -> list[int]:
     """CPUs this process may run on, which a container or CPUAffinity= may have made fewer than the machine has."""
     return sorted(os.sched_getaffinity(0))

@@ -34,6 +34,15 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         ),
     ] = 0
 
+    nice: Annotated[
+        int,
+        Meta(
+            ge=-20,
+            le=19,
+            description="Nice value of the media thread; see `relay.nice`. Restart.",
+        ),
+    ] = -5
+
     early_calls: Annotated[
         int,
         Meta(
