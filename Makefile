@@ -3,9 +3,11 @@
 # make test-system  slow, privileged and browser-heavy tests
 # make fault-table  each fault of the drill under live calls, and what it cost
 # make fuzz         the fuzz targets for SECONDS=60 (more at night); clang with libFuzzer for the compiled parsers
+# make install      as system services, as root: PREFIX=/usr, DESTDIR= to stage it somewhere (systemd/README.md)
+# make uninstall    and away again; an edited configuration stays, unless PURGE=1
 # Each does all of its own set-up.
 
-.PHONY: run test test-system fault-table fuzz lint setup clean
+.PHONY: run test test-system fault-table fuzz lint install uninstall setup clean
 
 PYTHON_BIN := .venv/bin
 
@@ -35,6 +37,14 @@ fault-table:
 fuzz:
 	@.ci/setup
 	$(PYTHON_BIN)/python -m fuzz.run --seconds $(or $(SECONDS),60)
+
+# Nothing is compiled or downloaded by the installation itself: what .ci/setup made is copied.
+install:
+	@.ci/setup
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" $(PYTHON_BIN)/python systemd/install.py install
+
+uninstall:
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" PURGE="$(PURGE)" $(or $(shell command -v python3),$(PYTHON_BIN)/python) systemd/install.py uninstall
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -10,9 +10,11 @@ import grp
 import os
 import pwd
 import socket
+import stat
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from shm.attach import Credentials
 
@@ -32,9 +34,10 @@ class Admission:
     gid: int | None
 
     @classmethod
-    def of(cls, peers: Sequence[str], group: str) -> "Admission":
-        """From `[relay] peers` and `group`. Raises UnknownPeer."""
-        return cls(frozenset({0, os.geteuid(), *map(_uid_of, peers)}), _gid_of(group) if group else None)
+    def of(cls, peers: Sequence[str], group: str, directory: Path | None = None) -> "Admission":
+        """From `[relay] peers` and `group`, or without one from the runtime directory. Raises UnknownPeer."""
+        gid = _gid_of(group) if group else _group_of(directory) if directory is not None else None
+        return cls(frozenset({0, os.geteuid(), *map(_uid_of, peers)}), gid)
 
     def refuses(self, sock: socket.socket, peer: Credentials) -> str | None:
         """The reason to send a peer away, or None."""
@@ -59,6 +62,12 @@ def _gid_of(name: str) -> int:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         raise UnknownPeer(f"[relay] group: found {name!r}, allowed are groups of this machine") from None
+
+
+def _group_of(directory: Path) -> int | None:
+    """The group for which root has made the directory, if it did: setgid says that what is in it is the group's."""
+    found = directory.stat()
+    return found.st_gid if found.st_uid == 0 and found.st_mode & stat.S_ISGID else None
 
 
 def _peer_groups(sock: socket.socket) -> Sequence[int]:

@@ -19,6 +19,7 @@ from shm.daemon.loop import EventLoop
 from shm.daemon.post import Post, end_all
 from shm.daemon.restarts import RestartBackoff
 from shm.daemon.stall import StallWatch
+from shm.daemon.watchdog import Sign
 
 # Looks at the heartbeats in one stuck_after_ms: few enough to cost nothing, enough to be right within an eighth of it.
 LOOKS_PER_STALL = 8
@@ -155,6 +156,10 @@ class Children:
     def pids(self) -> list[int]:
         """One for each worker, 0 where none runs just now."""
         return [post.pid or 0 for post in self.posts]
+
+    def signs(self) -> list[Sign]:
+        """Every worker's loop, which turns every 20 ms at least (worker.pyx)."""
+        return [Sign(post, "", post.holding.heartbeat()) for post in self.posts]
 
     def _look(self) -> None:
         now = time.monotonic_ns()

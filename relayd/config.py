@@ -176,8 +176,9 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     group: Annotated[
         str,
         Meta(
-            description="Group that owns the control socket and whose members may use it, too. Empty: relayd's "
-            "own. Restart.",
+            description="Group that owns the control socket and whose members may use it, too. Empty: that "
+            "of a runtime directory which root made for a group (setgid, as installed), else relayd's own and nobody "
+            "else. Restart.",
         ),
     ] = ""
 

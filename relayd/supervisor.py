@@ -9,7 +9,6 @@ Everything is imported before the first fork, so a successor starts with a copy 
 
 import gc
 import logging
-import os
 import signal
 
 from relayd.admission import Admission
@@ -32,6 +31,7 @@ from shm.daemon.notify import notify
 from shm.daemon.orders import OrderDesk, Report
 from shm.daemon.process import place_workers, raise_descriptor_limit, usable_cpus
 from shm.daemon.reload import Source, announce_end, announce_reload, changed_settings
+from shm.daemon.watchdog import Watchdog
 
 log = logging.getLogger("supervisor")
 
@@ -54,8 +54,9 @@ class Supervisor:
         self._source = source
         config, runtime_directory = configuration.relay, configuration.runtime_directory
         machine = configuration.ringline.machine
-        admission = Admission.of(config.peers, config.group)
         prepare_runtime_directory(runtime_directory)
+        admission = Admission.of(config.peers, config.group, runtime_directory)
+        self._directory = runtime_directory
         self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
         self._keys = KeyConfirmation(runtime_directory)
         cpus = _cpus(config)
@@ -98,7 +99,7 @@ class Supervisor:
         self._children.start()
         log.info("serving UDP port %d with %d workers, control socket %s", self.port, len(self._holdings), SOCKET_NAME)
         notify("READY=1", f"STATUS=UDP port {self.port}, {len(self._holdings)} workers")
-        self._watchdog()
+        Watchdog(self._loop, self._children.signs).start()
         self._loop.run()
         self._stop()
 
@@ -132,7 +133,8 @@ class Supervisor:
         self._configuration = configuration
         config, level = configuration.relay, configuration.ringline.log_level
         set_log_level(level)
-        self._control.configure(Admission.of(config.peers, config.group), config.connections)
+        admission = Admission.of(config.peers, config.group, self._directory)
+        self._control.configure(admission, config.connections)
         self._children.configure(config, level)
 
     def _household(self, machine: int) -> Household:
@@ -162,13 +164,6 @@ class Supervisor:
 
     def _worker_started(self, worker: int, pid: int) -> None:
         self._control.worker_replaced(worker, pid)
-
-    def _watchdog(self) -> None:
-        """sd_watchdog_enabled(3): a sign of life twice in the time that the service manager gives."""
-        within_us = os.environ.get("WATCHDOG_USEC", "")
-        if within_us.isdigit():
-            notify("WATCHDOG=1")
-            self._loop.call_after(int(within_us) * 1000 // 2, self._watchdog)
 
 
 def _cpus(config: Relay) -> list[int | None]:

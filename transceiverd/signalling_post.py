@@ -30,7 +30,7 @@ class SignallingPost(Post[links.Message]):
         """`on_message` is told what it says beside `Alive`."""
         self._house = house
         self._doors = doors
-        self._beats = 0
+        self.beats = 0
         self._watch = house.new_watch()
         self._say = on_message
         super().__init__(
@@ -48,7 +48,7 @@ class SignallingPost(Post[links.Message]):
 
     def look(self) -> None:
         """Kill it when its loop stands still; now and from now on."""
-        stuck = self._watch.observe(self._beats, lambda: True, time.monotonic_ns())
+        stuck = self._watch.observe(self.beats, lambda: True, time.monotonic_ns())
         if self.process is not None and stuck:
             self.kill_stuck(self._house.stuck)
         self._house.loop.call_after(self._house.stuck_ns // LOOKS_PER_STALL, self.look)
@@ -66,6 +66,6 @@ class SignallingPost(Post[links.Message]):
     def _said(self, data: bytes) -> None:
         message = links.decode(data)
         if isinstance(message, links.Alive):  # from its loop
-            self._beats += 1
+            self.beats += 1
         else:
             self._say(message)

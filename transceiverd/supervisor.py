@@ -18,6 +18,7 @@ from shm.daemon.orders import OrderDesk
 from shm.daemon.post import Post, end_all
 from shm.daemon.process import raise_descriptor_limit
 from shm.daemon.reload import Source
+from shm.daemon.watchdog import Sign, Watchdog
 from transceiverd import links
 from transceiverd.drain import Drain
 from transceiverd.holding import Holding
@@ -130,6 +131,7 @@ class Supervisor:
         self._places.watch()
         self._signalling.look()
         notify("READY=1")
+        Watchdog(self._loop, self._signs).start()
         self._loop.run()
         self._stop()
 
@@ -186,6 +188,14 @@ class Supervisor:
             self._join(place)
         self._signalling.send(self._relay_state)
         self._drain.tell_signalling()
+
+    def _signs(self) -> list[Sign]:
+        """Every loop there is, for the service manager."""
+        signs = [Sign(self._signalling, "", self._signalling.beats)]
+        for place in self._places:
+            signs.append(Sign(place.post, "control", place.holding.control_counters.segment.heartbeat))
+            signs.append(Sign(place.post, "media", place.holding.media_counters.segment.heartbeat))
+        return signs
 
     def _signalling_says(self, message: links.AnyMessage) -> None:
         if isinstance(message, links.SettingsTaken):

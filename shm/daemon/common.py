@@ -40,11 +40,15 @@ class Ringline(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "info"
 
 
+SERVICE_DIRECTORY = Path("/run/ringline")
+"""Made by systemd/tmpfiles.conf for root and the group of both daemons, where Ringline is installed."""
+
+
 def default_runtime_directory() -> Path:
-    """/run/ringline for root; else the user's own runtime directory, so that a checkout runs without any set-up."""
+    """/run/ringline for root and for whom it was made; else the user's own, so that a checkout runs without set-up."""
     uid = os.geteuid()
-    if uid == 0:
-        return Path("/run/ringline")
+    if uid == 0 or os.access(SERVICE_DIRECTORY, os.W_OK | os.X_OK):
+        return SERVICE_DIRECTORY
     user_directory = os.environ.get("XDG_RUNTIME_DIR", "")
     return Path(user_directory) / "ringline" if user_directory else Path(f"/tmp/ringline-{uid}")
 

@@ -203,6 +203,19 @@ def test_admission_lets_in_the_group_by_primary_or_supplementary_membership() ->
             assert Admission(frozenset(), group).refuses(left, attach.Credentials(1, 5000, 5000)) is None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory to a group")
+def test_admission_without_a_group_lets_in_that_of_a_directory_which_root_made_for_it(tmp_path: Path) -> None:
+    """As installed: two users, one group, no option. A directory of relayd's own gives nothing away."""
+    os.chown(tmp_path, 0, 4711)
+    tmp_path.chmod(0o2770)
+    assert Admission.of([], "", tmp_path).gid == 4711
+    tmp_path.chmod(0o770)
+    assert Admission.of([], "", tmp_path).gid is None
+    os.chown(tmp_path, 4712, 4711)
+    tmp_path.chmod(0o2770)
+    assert Admission.of([], "", tmp_path).gid is None
+
+
 @pytest.mark.parametrize(("peers", "group"), [(["no-such-user"], ""), ([], "no-such-group")])
 def test_admission_unknown_names_are_refused_at_the_start(peers: list[str], group: str) -> None:
     with pytest.raises(UnknownPeer, match="no-such-"):

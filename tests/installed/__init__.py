@@ -1,0 +1,1 @@
+"""Ringline as it is installed: the units by themselves, and everything under a real systemd."""
