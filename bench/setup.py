@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import statistics
 from collections import Counter
+from typing import NamedTuple
 
 from bench.delay import delayed
 from bench.echo.peers import PEERS, Peer, started
@@ -22,10 +23,18 @@ from transceiverd.load.plan import Plan
 from transceiverd.load.processes import ProcessMeter, between, server_cpu
 
 CALLS, RATE = 40, 20.0  # a round; aiortc takes no more a second
+PARTS = ("trips", "cpu", "rates")
 IDLE_SECONDS, SETTLE_SECONDS = 2.0, 0.5
 RATES = (10, 20, 40, 60, 80, 100, 150, 200, 250, 300, 400)  # calls a second
 RATE_SECONDS, PATIENCE_SECONDS = 3.0, 5.0
 DELAY_SECONDS, DELAYED_CALLS = 0.05, 5  # one way
+
+
+class Load(NamedTuple):
+    """Of a round: how many calls, and how many a second."""
+
+    calls: int = CALLS
+    rate: float = RATE
 
 
 class WatchingFleet(Fleet):
@@ -54,11 +63,11 @@ async def idle_share(meter: ProcessMeter) -> float:
     return server_cpu(between(before, meter.sample())) / IDLE_SECONDS
 
 
-async def cpu_of_calls(peer: Peer, meter: ProcessMeter, idle: float) -> tuple[float, Counter[str]]:
+async def cpu_of_calls(peer: Peer, meter: ProcessMeter, idle: float, load: Load) -> tuple[float, Counter[str]]:
     """CPU ms of an established call, and what the calls negotiated."""
-    async with new_fleet(peer.url, CALLS) as fleet:
+    async with new_fleet(peer.url, load.calls) as fleet:
         before, begun = meter.sample(), asyncio.get_running_loop().time()
-        await fleet.dial(CALLS, RATE, talk=False)
+        await fleet.dial(load.calls, load.rate, talk=False)
         await asyncio.sleep(SETTLE_SECONDS)
         spent = server_cpu(between(before, meter.sample()))
         spent -= idle * (asyncio.get_running_loop().time() - begun)
@@ -68,7 +77,7 @@ async def cpu_of_calls(peer: Peer, meter: ProcessMeter, idle: float) -> tuple[fl
         return spent / established * 1000, fleet.negotiated
 
 
-async def compare(peers: list[Peer], rounds: int) -> None:
+async def compare(peers: list[Peer], rounds: int, load: Load) -> None:
     """CPU, interleaved."""
     meters = {peer.name: ProcessMeter(peer.pids, own=False) for peer in peers}
     idle = {peer.name: await idle_share(meters[peer.name]) for peer in peers}
@@ -77,11 +86,11 @@ async def compare(peers: list[Peer], rounds: int) -> None:
     for number in range(rounds + 1):
         for place in range(len(peers)):
             peer = peers[(place + number) % len(peers)]
-            found, seen = await cpu_of_calls(peer, meters[peer.name], idle[peer.name])
+            found, seen = await cpu_of_calls(peer, meters[peer.name], idle[peer.name], load)
             negotiated[peer.name] += seen
             if number:  # the first round only warms up
                 samples[peer.name].append(max(found, 0.01))
-    print(f"\nserver CPU of an established call, {RATE:g} calls/s, {rounds} rounds of {CALLS}\n"
+    print(f"\nserver CPU of an established call, {load.rate:g} calls/s, {rounds} rounds of {load.calls}\n"
           "| | ms | ringline's ratio | negotiated |\n|---|---|---|---|")  # fmt: skip
     for name, values in samples.items():
         ratio = against(samples["ringline"], values) if "ringline" in samples and name != "ringline" else ""
@@ -123,26 +132,33 @@ async def round_trips(peer: Peer) -> str:
     return f"{min(times) / trip:.1f} round trips (least {min(times):.0f} ms, median {statistics.median(times):.0f} ms)"
 
 
-async def measure(peers: list[Peer], rounds: int) -> None:
-    """All parts."""
-    print(f"\nfirst audio through {2 * DELAY_SECONDS * 1000:g} ms of round trip, least of {DELAYED_CALLS} calls")
-    for peer in peers:
-        print(f"| {peer.name} | {await round_trips(peer)} |", flush=True)
-    await compare(peers, rounds)
-    print(f"{describe()}\n\ncalls a second until the first is not established in {PATIENCE_SECONDS:g} s")
-    for peer in peers:
-        print(f"| {peer.name} | {await fastest(peer)} |", flush=True)
+async def measure(peers: list[Peer], parts: list[str], rounds: int, load: Load) -> None:
+    """Those parts."""
+    if "trips" in parts:
+        print(f"\nfirst audio through {2 * DELAY_SECONDS * 1000:g} ms of round trip, least of {DELAYED_CALLS} calls")
+        for peer in peers:
+            print(f"| {peer.name} | {await round_trips(peer)} |", flush=True)
+    if "cpu" in parts:
+        await compare(peers, rounds, load)
+        print(describe())
+    if "rates" in parts:
+        print(f"\ncalls a second until the first is not established in {PATIENCE_SECONDS:g} s")
+        for peer in peers:
+            print(f"| {peer.name} | {await fastest(peer)} |", flush=True)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--calls", type=int, default=CALLS, help="of a round of the part cpu")
+    parser.add_argument("--rate", type=float, default=RATE, help="calls a second of the part cpu")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     options = parser.parse_args()
     print(describe())
     with started(options.peers) as peers:
-        asyncio.run(measure(peers, options.rounds))
+        asyncio.run(measure(peers, options.parts, options.rounds, Load(options.calls, options.rate)))
     print(describe())
 
 

@@ -71,3 +71,34 @@ def test_flights_of_ours_answer_openssls_repetition(role: Role) -> None:
     assert raw.done
     assert ours.completed is not None
     assert all(parse_records(datagram) for datagram in ours.wire.datagrams)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("late", [Role.CLIENT, Role.SERVER])
+def test_flights_that_openssl_makes_right_after_a_repetition_are_sent(late: Role) -> None:
+    # Story: what the late one waits for takes more than a second of real time: the server's flight, or the client's
+    # Finished apart from the rest of its flight. OpenSSL looks at its timer first and then reads, so that the old
+    # flight and the new one come out together. Both were taken for a repetition: as client nothing was ever said
+    # again, as server the handshake was done without a Finished to send, which raised through the engine.
+    client, server = engine_pair(mtu=500)
+    receiver = client if late == Role.CLIENT else server
+    waits = 0
+
+    def hold(direction: int, number: int, datagram: bytes) -> list[int]:
+        nonlocal waits
+        awaited = number == 0 if late == Role.CLIENT else any(record.epoch for record in parse_records(datagram))
+        if direction == int(late == Role.CLIENT) and awaited and not waits:
+            waits += 1
+            link.run(seconds=0.02)  # what was sent before is there
+            handshake = receiver.engine._handshake
+            assert handshake is not None
+            wait_for_openssl(handshake._connection._connection)
+        return [DELAY]
+
+    link = Link(client, server, hold)
+    link.start()
+    link.settle()
+    assert waits == 1
+    assert client.completed is not None
+    assert server.completed is not None
+    assert client.closed is server.closed is None

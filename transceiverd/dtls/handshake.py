@@ -89,6 +89,7 @@ class Handshake:
         self._finished: list[Record] = []
         self._finished_sequence = -1
         self._next_own_message = 0
+        self._finished_sent = False
         self._sequence_to_openssl = 0
         self._epoch_changed = False
         self._repeated = False
@@ -331,27 +332,31 @@ class Handshake:
             self.flights.send(flight, interval * MILLISECOND, now)
 
     def _unseal_flight(self, output: list[Record]) -> list[PlainRecord]:
-        """The records as plaintext; none if we know the messages already, since we repeat flights ourselves.
+        """The records as plaintext, without the messages that we know already, since we repeat flights ourselves.
 
-        Our Finished comes sealed by OpenSSL, and is made again from what is in it. OpenSSL's record is never sent: its
-        explicit nonce is random and ours count, so that nobody ever sees two records under one nonce.
+        OpenSSL looks at its own timer before it reads: a repetition of its last flight and the flight that answers what
+        came late may stand here together. Our Finished comes sealed by OpenSSL, and is made again from what is in it.
+        OpenSSL's record is never sent: its explicit nonce is random and ours count, so that nobody ever sees two
+        records under one nonce.
         """
-        flight = []
-        next_message = self._next_own_message
+        flight, known = [], self._next_own_message
         for record in output:
             body = record.body
+            if self._finished_sent and (record.epoch or record.content_type == CHANGE_CIPHER_SPEC):
+                continue
             if record.epoch:
+                self._finished_sent = True
                 verify_data = self._connection.verify_data
-                finished = messages.Fragment(messages.FINISHED, len(verify_data), next_message, 0, verify_data)
+                number = self._next_own_message
+                finished = messages.Fragment(messages.FINISHED, len(verify_data), number, 0, verify_data)
                 body = finished.serialize()
-                next_message += 1
+                self._next_own_message += 1
             elif record.content_type == HANDSHAKE:
                 message_sequence = messages.parse_fragments(body)[-1].message_sequence
-                if message_sequence < self._next_own_message:
-                    return []
-                next_message = message_sequence + 1
+                if message_sequence < known:
+                    continue
+                self._next_own_message = message_sequence + 1
             flight.append(PlainRecord(record.content_type, record.version, record.epoch, body))
-        self._next_own_message = next_message
         return flight
 
     def _send_last_words(self, output: list[Record]) -> None:
