@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load=_load,
         check=_check,
         log_level=lambda configuration: configuration.ringline.log_level,
+        ringline=lambda configuration: configuration.ringline,
         start=Supervisor,
         sections=SECTIONS,
         refusals=(PortTaken, BindRefused, SocketPathRefused, KeyFileError),

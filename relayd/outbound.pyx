@@ -259,7 +259,7 @@ cdef int claim_to_send(outbound *way, const request *asked, int claims) noexcept
         return 0
     alive = flow_route(entry, asked.now, way.lanes.incarnations)
     if claims & FLOW_TO_CONTENDER:  # a control ring's: what it sends may be a handshake's
-        alive = flow_handshakers(entry, alive)
+        alive = flow_handshakers(entry, alive, asked.now)
     if alive & FLOW_TO_OWNER and is_claim_of(&entry.owner, asked):
         return FLOW_TO_OWNER
     if alive & FLOW_TO_CONTENDER and is_claim_of(&entry.contender, asked):

@@ -28,7 +28,7 @@ from shm.atomics cimport (
     store_release_u64,
 )
 from shm.flows cimport FLOW_CONTENDER_LIFETIME_NS, flow_table
-from shm.layout cimport flow_entry, flow_key, flow_owner, record
+from shm.layout cimport RINGLINE_RECORD_PUBLISH_AND_SEND, flow_entry, flow_key, flow_owner, record
 
 
 # The four words of a struct flow_owner. `tag` is slot, generation, transceiver and state, which share one aligned word:
@@ -62,7 +62,8 @@ cdef inline claim claim_of_record(const record *published, uint8_t transceiver, 
     made.incarnation = published.incarnation
     made.tag = (<uint64_t>published.slot | (<uint64_t>published.generation << 32)
                 | (<uint64_t>transceiver << 48) | (<uint64_t>published.address_state << 56))
-    made.since_ns = now
+    # Only a check is one: what is merely published again, after a restart too, says nothing of when the last one was.
+    made.since_ns = now if published.type == RINGLINE_RECORD_PUBLISH_AND_SEND else 0
     return made
 
 

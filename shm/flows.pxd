@@ -52,6 +52,10 @@ cdef extern from *:
     """
     const uint64_t FLOW_CONTENDER_LIFETIME_NS
 
+cdef enum:
+    # One second: twice the interval at which browsers check a pair whose DTLS is not done (Chromium: 480 ms).
+    FLOW_HANDSHAKE_GRACE_NS = 1000000000
+
 cdef struct flow_table:
     flow_table_header *header
     flow_entry *entries  # buckets * RINGLINE_FLOW_BUCKET of them
@@ -90,15 +94,20 @@ cdef inline uint32_t flow_index(const flow_table *table, const flow_entry *entry
     """What goes into record.flow_index; flow_generation is the low half of entry.valid."""
     return <uint32_t>(entry - table.entries)
 
-cdef inline int flow_handshakers(const flow_entry *entry, int recipients) noexcept nogil:
+cdef inline int flow_handshakers(const flow_entry *entry, int recipients, uint64_t now) noexcept nogil:
     """Who of `recipients` (flow_route's answer) may send handshake datagrams to the address; for its writer. While the
-    owner is not proven, only the one whose check is the later: a client cannot tell two handshakes apart.
+    owner is not proven, only one of them: a client cannot tell two handshakes apart. The owner, as long as its last
+    check is younger than FLOW_HANDSHAKE_GRACE_NS: so a spoofed check does not hold up a client in its handshake, which
+    checks several times a second. Else the one whose check is the later: a page loaded again is served as soon as the
+    old page was quiet for that time.
 
     The contender's time is when it became one and is never refreshed, so repeating a spoofed check wins nothing once
-    the owner's next check is here. A page loaded again is served at once, because the old page checks no more.
+    the owner's next check is here.
     """
     if recipients != (FLOW_TO_OWNER | FLOW_TO_CONTENDER) or entry.owner.state == RINGLINE_ADDRESS_PROVEN:
         return recipients
+    if entry.owner.since_ns + FLOW_HANDSHAKE_GRACE_NS > now:
+        return FLOW_TO_OWNER
     return FLOW_TO_OWNER if entry.owner.since_ns > entry.contender.since_ns else FLOW_TO_CONTENDER
 
 

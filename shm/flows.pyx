@@ -19,7 +19,8 @@ from shm.flow_entry cimport (
 )
 from shm.layout cimport (
     RINGLINE_ADDRESS_CHECKED, RINGLINE_ADDRESS_PROVEN, RINGLINE_FLAG_CONTENDED, RINGLINE_FLOW_BUCKET,
-    RINGLINE_FLOW_ENTRIES_OFFSET, RINGLINE_SEGMENT_FLOWS, flow_entry, flow_key, flow_owner, flow_table_header, record,
+    RINGLINE_FLOW_ENTRIES_OFFSET, RINGLINE_RECORD_PUBLISH_AND_SEND, RINGLINE_SEGMENT_FLOWS, flow_entry, flow_key,
+    flow_owner, flow_table_header, record,
 )
 from shm.segment cimport Segment
 
@@ -198,11 +199,11 @@ cdef flow_outcome flow_publish(flow_table *table, const record *published, uint8
         return FLOW_REPLACED_DEAD
     if load_relaxed_u64(&entry.owner.origin) == published.origin:
         return publish_as_owner(table, entry, published, &made)
-    return publish_against(table, entry, published, &made)
+    return publish_against(table, entry, published, &made, now)
 
 
 cdef flow_outcome publish_against(flow_table *table, flow_entry *entry, const record *published,
-                                  claim *made) noexcept nogil:
+                                  claim *made, uint64_t now) noexcept nogil:
     """From another call than the live owner: a check alone only makes it the contender."""
     cdef bint contended = state_of(&entry.contender) != 0
     if contended and load_relaxed_u64(&entry.contender.origin) == published.origin:
@@ -213,6 +214,7 @@ cdef flow_outcome publish_against(flow_table *table, flow_entry *entry, const re
         return FLOW_CONTENDER_WON
     if contended:
         return FLOW_REFUSED_CONTENDED
+    made.since_ns = now
     set_contender(table, entry, made)
     return FLOW_CONTENDING
 
@@ -288,8 +290,7 @@ cdef class FlowTable:
             raise ValueError("the flow table's header does not fit its segment")
         return made
 
-    cdef const uint64_t *_current(self) noexcept:
-        return self.current if self.judged else NULL
+    cdef const uint64_t *_current(self) noexcept: return self.current if self.judged else NULL
 
     def __dealloc__(self):
         if self.segment is not None:
@@ -323,7 +324,8 @@ cdef class FlowTable:
         unpack_key(key, &wanted)
         return flow_hash(self.table.header.hash_key, &wanted)
 
-    def publish(self, key, origin, incarnation, *, slot=0, generation=0, transceiver=0, state, now, flags=0):
+    def publish(self, key, origin, incarnation, *, slot=0, generation=0, transceiver=0, state, now, flags=0,
+                kind=RINGLINE_RECORD_PUBLISH_AND_SEND):
         """flow_publish with a record of these values."""
         cdef record published
         make_record(&published, key, origin, incarnation)
@@ -331,6 +333,7 @@ cdef class FlowTable:
         published.generation = generation
         published.address_state = state
         published.flags = flags
+        published.type = kind
         return FlowOutcome(flow_publish(&self.table, &published, transceiver, now, self._current()))
 
     def withdraw(self, key, origin, incarnation):
@@ -362,7 +365,7 @@ cdef class FlowTable:
         unpack_key(key, &wanted)
         cdef flow_entry *entry = flow_lookup(&self.table, &wanted)
         cdef int mask = FLOW_TO_NOBODY if entry == NULL else flow_route(entry, now, self._current())
-        mask = flow_handshakers(entry, mask)
+        mask = flow_handshakers(entry, mask, now)
         return bool(mask & FLOW_TO_OWNER), bool(mask & FLOW_TO_CONTENDER)
 
     def items(self):
@@ -383,17 +386,15 @@ cdef class FlowTable:
                     owner_to_python(&copied.contender))
 
 
-cdef int unpack_key(key, flow_key *into) except -1:
+cdef void unpack_key(key, flow_key *into) except *:
     cdef bytes data = bytes(key)
     if len(data) != sizeof(flow_key):
         raise ValueError(f"a flow key is 48 bytes, not {len(data)}")
     memcpy(into, <const char *>data, sizeof(flow_key))
-    return 0
 
 
-cdef int make_record(record *made, key, origin, incarnation) except -1:
+cdef void make_record(record *made, key, origin, incarnation) except *:
     memset(made, 0, sizeof(record))
     unpack_key(key, &made.key)
     made.origin = origin
     made.incarnation = incarnation
-    return 0

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load=_load,
         check=_check,
         log_level=lambda settings: settings.ringline.log_level,
+        ringline=lambda settings: settings.ringline,
         start=Supervisor,
         sections=SECTIONS,
         refusals=(KeyFileError,),

@@ -17,6 +17,7 @@ CONTROL_COUNTERS: tuple[str, ...] = tuple(
     dict.fromkeys(
         (
             "calls",
+            "log-lines-suppressed",
             "calls-half-open",
             "calls-created",
             "calls-established",
@@ -25,6 +26,7 @@ CONTROL_COUNTERS: tuple[str, ...] = tuple(
             "lost-wakeups",
             "control-ring-full",
             "dtls-over-budget",
+            "dtls-put-off",
             "dropped-other",
             HALF_OPEN,
             STALE,

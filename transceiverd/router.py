@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from shm.counters import Counters
+from shm.daemon.log_addresses import client_address
 from transceiverd import callid, links
 from transceiverd.candidates import Candidate, advertised_addresses, host_candidates
 from transceiverd.link import Link
@@ -383,7 +384,7 @@ class LinkRouter:
         self._ledger.ended(known.call_id)
         reason = known.closed_reason or "unknown"
         self.ended[reason] = self.ended.get(reason, 0) + 1
-        diagnosis = diagnose(known)
+        diagnosis = diagnose(msgspec.structs.replace(known, client_address=client_address(known.client_address)))
         if diagnosis.failed:
             log.warning("%s (%s)", diagnosis_line(diagnosis), reason)
         else:

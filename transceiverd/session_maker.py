@@ -21,6 +21,7 @@ from transceiverd.engine import Drops
 from transceiverd.ice.addresses import Address
 from transceiverd.ice.agent import LiteAgent
 from transceiverd.ice.config import IceConfig
+from transceiverd.ice.error_budget import ErrorBudget
 from transceiverd.record_sink import RecordSink
 from transceiverd.sctp.buffers import SharedBuffers
 from transceiverd.sctp.config import DataChannelConfig
@@ -52,6 +53,7 @@ class SessionMaker:
     def configure(self, ice: IceConfig, dtls: DtlsConfig, data_channel: DataChannelConfig) -> None:
         """For calls that are made from now on; the bound on shared buffers for all."""
         self.buffers.limit = data_channel.buffers_total_bytes
+        self._errors = ErrorBudget(ice.errors_per_second)
         self._ice = ice
         self._dtls = dtls
         # SCTP packets must fit a DTLS record that fits a datagram.
@@ -119,6 +121,7 @@ class SessionMaker:
             now=now,
             sink=RecordSink(record.addresses),
             drops=self._drops.common,
+            errors=self._errors,
         )
 
     def _data(self, negotiation: Negotiation, sctp_init: bytes | None, now: int) -> DataTransport | None:

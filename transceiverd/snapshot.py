@@ -5,6 +5,7 @@ The shape is that of `signalling.router.CallSnapshot`, which adds what only sign
 
 from typing import TYPE_CHECKING
 
+from shm.daemon.log_addresses import client_address
 from shm.flowkey import key_client, key_local
 from transceiverd import callid
 from transceiverd.engine import MILLISECOND
@@ -21,8 +22,9 @@ def connected_line(call: "Call") -> str:
     """For the log, once media flows."""
     times = call.session.phases.milliseconds()
     ip, port = key_client(call.session.nominated_key) if call.session.nominated_key else ("", 0)
+    where = client_address(ip) if ip else ""
     return (
-        f"{callid.short(call.call_id)} connected from [{ip}]:{port}: check after {times['check_accepted']} ms, "
+        f"{callid.short(call.call_id)} connected from [{where}]:{port}: check after {times['check_accepted']} ms, "
         f"DTLS after {times['dtls_done']} ms, {call.session.version}"
     )
 

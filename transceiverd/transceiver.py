@@ -4,7 +4,7 @@ Forked by the supervisor with its session segment, counters and doorbells; lanes
 come over its link. The control thread sleeps until a relay worker or the media thread rings, or a deadline comes; then
 it does a bounded turn, so that no flood of one kind starves another:
 
-    records out of the handshake rings -> two queues, STUN and DTLS -> at most so many of each a turn -> sessions
+    records out of the handshake rings -> three queues (inbox.py) -> at most so many of each a turn -> sessions
 
 Nothing here touches a media packet: while this thread is blocked, or collects garbage, calls go on.
 """
@@ -17,7 +17,6 @@ import secrets
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,10 +24,9 @@ import uvloop
 
 from relayd.ufrag import UfragKeys
 from shm.daemon.child import settle
-from shm.daemon.logs import set_log_level
+from shm.daemon.logs import set_log_level, suppressed_lines
 from shm.daemon.process import prefer_thread
 from shm.lane import Lane
-from shm.ring import Record
 from shm.session import SessionSegment
 from transceiverd import links
 from transceiverd.calls import CallTable
@@ -38,8 +36,9 @@ from transceiverd.engine import MILLISECOND, SECOND
 from transceiverd.farewell import Farewells
 from transceiverd.goodbye import Goodbyes
 from transceiverd.holding import Holding
+from transceiverd.inbox import Inbox
 from transceiverd.key_use import calls_by_key
-from transceiverd.lanes import STUN, ControlLanes, Owner
+from transceiverd.lanes import ControlLanes, Owner
 from transceiverd.link import Link
 from transceiverd.media.channel import Channel
 from transceiverd.media.engine import MediaEngine
@@ -49,14 +48,9 @@ from transceiverd.settings import Settings, read_settings
 
 log = logging.getLogger("transceiver")
 
-# A turn: enough to be efficient, little enough (about 10 ms of Python) that the next kind of work is not kept waiting.
-READ_BUDGET = 128  # records of each worker's ring
-STUN_BUDGET = 128  # checks
-DTLS_BUDGET = 64  # handshake datagrams: each may be a signature or a key exchange
-DTLS_PER_CALL = 64  # of one call: DTLS of established calls must not crowd out new handshakes (DESIGN 2.10)
+READ_BUDGET = 128  # records of each worker's ring in a turn; how many are worked on is the inbox's
 CATCH_UP_SECONDS = 0.005  # until a full ring is tried again
 CATCH_UP_BUDGET = 64  # calls published again to a worker whose ring was full
-QUEUE_MAX = 4096  # records of a kind that wait; the ring behind holds more, and drops are counted there
 # The heartbeat, and the time-out behind the doorbell: a record found then is a lost wake-up, counted (FACTS 3).
 HEARTBEAT_NS = 50 * MILLISECOND
 LOAD_BEATS = 4  # heartbeats for each report of the load to signalling
@@ -129,9 +123,10 @@ class Transceiver:
         self.attached = False
         self.leaving = False  # no new calls; ends with the last one
         self.goodbyes = Goodbyes(self.calls)
-        self._stun: deque[Record] = deque()
-        self._dtls: deque[Record] = deque()
-        self._dtls_waiting: dict[int, int] = {}
+        dtls = birth.settings.dtls
+        self.inbox = Inbox(
+            self.calls.established_at, dtls.handshakes_per_turn, dtls.handshakes_per_call, dtls.records_per_call
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: int | None = None
         self._doorbell_fd = holding.control_fd
@@ -230,7 +225,7 @@ class Transceiver:
         self.calls.expire(now)
         behind = self.lanes.catch_up(CATCH_UP_BUDGET) | self.farewells.work(now) | self.goodbyes.work(now)
         self._finish(now)
-        if self._stun or self._dtls:
+        if self.inbox:
             self._ask_turn()
             return
         self.lanes.arm()  # with a full fence inside: what came before it is seen below, what comes after it rings
@@ -273,27 +268,14 @@ class Transceiver:
     # ------------------------------------------------------------------ work
 
     def _read(self, now: int) -> None:
-        if len(self._stun) >= QUEUE_MAX:
+        if self.inbox.full:
             return
         for record in self.lanes.read(READ_BUDGET, now):
-            if record.type == STUN:
-                self._stun.append(record)
-            elif len(self._dtls) >= QUEUE_MAX or self._dtls_waiting.get(record.slot, 0) >= DTLS_PER_CALL:
+            if not self.inbox.put(record):
                 self._book("dtls-over-budget", 1)
-            else:
-                self._dtls_waiting[record.slot] = self._dtls_waiting.get(record.slot, 0) + 1
-                self._dtls.append(record)
 
     def _work(self, now: int) -> None:
-        for _ in range(min(STUN_BUDGET, len(self._stun))):
-            self.calls.receive(self._stun.popleft(), now)
-        for _ in range(min(DTLS_BUDGET, len(self._dtls))):
-            record = self._dtls.popleft()
-            left = self._dtls_waiting[record.slot] - 1
-            if left:
-                self._dtls_waiting[record.slot] = left
-            else:
-                del self._dtls_waiting[record.slot]
+        for record in self.inbox.turn():
             self.calls.receive(record, now)
 
     def _beat(self) -> None:
@@ -315,6 +297,8 @@ class Transceiver:
     def _export(self) -> None:
         """Bring the shared counters up to the process's own."""
         self.counters.set("calls", len(self.calls))
+        self.counters.set("dtls-put-off", self.inbox.handshakes_put_off)
+        self.counters.set("log-lines-suppressed", suppressed_lines())
         self.counters.set("calls-half-open", self.calls.half_open)
         self.counters.set("calls-created", self.calls.created)
         self.counters.set("calls-established", self.calls.established)

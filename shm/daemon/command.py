@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from shm.daemon.common import Ringline
 from shm.daemon.config import ConfigurationError
 from shm.daemon.config_reference import format_reference
 from shm.daemon.lock import LockHeld, RuntimeDirectoryRefused
@@ -47,6 +48,7 @@ class Command(Generic[C]):
     check: Callable[[argparse.Namespace, C], None]
     """What its sections must be together; `load` has done it already. Raises ConfigurationError."""
     log_level: Callable[[C], str]
+    ringline: Callable[[C], Ringline]
     start: Callable[[C, Source[C]], Runs]
     """Makes the supervisor. Raises OSError, RuntimeDirectoryRefused, LockHeld or one of `refusals`."""
     sections: Mapping[str, type[msgspec.Struct]]
@@ -68,7 +70,10 @@ class Command(Generic[C]):
         if options.check_config:
             print("ok")
             return 0
-        set_up_logging(self.log_level(configuration), self.program)
+        ringline = self.ringline(configuration)
+        set_up_logging(
+            self.log_level(configuration), self.program, ringline.log_lines_per_second, ringline.log_addresses
+        )
         refusals: tuple[type[Exception], ...] = (RuntimeDirectoryRefused, LockHeld, OSError, *self.refusals)
         try:
             supervisor = self.start(configuration, Source(lambda: self.load(options), lambda c: self.check(options, c)))

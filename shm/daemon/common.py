@@ -39,6 +39,26 @@ class Ringline(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "info"
 
+    log_lines_per_second: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Lines that one process writes to its log in a second, and as many again of warnings and up;"
+            " what is over is left out, and how much is said. Default 300: a busy second has 200 calls begin, and a"
+            " disk takes it for ever. Restart.",
+        ),
+    ] = 300
+
+    log_addresses: Annotated[
+        Literal["full", "network", "none"],
+        Meta(
+            description="Clients' addresses in logs: as they are; only the network (IPv4 /24, IPv6 /48); or not at all."
+            " The operator's listener still shows them while a call is known. Default full: who runs a server wants to"
+            " find a caller's trouble. Restart.",
+        ),
+    ] = "full"
+
 
 SERVICE_DIRECTORY = Path("/run/ringline")
 """Made by systemd/tmpfiles.conf for root and the group of both daemons, where Ringline is installed."""

@@ -22,6 +22,9 @@ class Entry:
     contender: FlowOwner | None = None
 
 
+GRACE_NS = 1_000_000_000  # an owner whose last check is younger handshakes alone
+
+
 class FlowModel:
     """publish, withdraw and route by the rules; `current` maps a transceiver to its incarnation, 0 or missing: none."""
 
@@ -44,14 +47,19 @@ class FlowModel:
         elif now - entry.contender.since_ns >= CONTENDER_LIFETIME_NS:
             entry.contender = None
 
-    def publish(self, key: bytes, claim: FlowOwner, flags: int) -> FlowOutcome:  # noqa: PLR0911 - one rule a line
-        """`claim.since_ns` is now."""
+    def publish(  # noqa: PLR0911 - one rule a line
+        self, key: bytes, claim: FlowOwner, flags: int, *, check: bool = True
+    ) -> FlowOutcome:
+        """`claim.since_ns` is now; an owner's counts only when the record is a check's."""
+        contending = claim
+        now = claim.since_ns
+        claim = claim if check else claim._replace(since_ns=0)
         if not claim.incarnation or not self.alive(claim):
             return FlowOutcome.STALE
         if key not in self.entries:
-            return self.publish_new(key, claim)
+            return self.publish_new(key, claim, now)
         entry = self.entries[key]
-        self.settle(entry, claim.since_ns)
+        self.settle(entry, now)
         if not self.alive(entry.owner):
             entry.owner = claim
             return FlowOutcome.REPLACED_DEAD
@@ -64,16 +72,16 @@ class FlowModel:
             return FlowOutcome.CONTENDER_WON
         if entry.contender:
             return FlowOutcome.REFUSED_CONTENDED
-        entry.contender = claim
+        entry.contender = contending
         return FlowOutcome.CONTENDING
 
-    def publish_new(self, key: bytes, claim: FlowOwner) -> FlowOutcome:
+    def publish_new(self, key: bytes, claim: FlowOwner, now: int) -> FlowOutcome:
         taken = {entry.place for entry in self.entries.values()}
         if free := set(range(self.places)) - taken:
             self.entries[key] = Entry(min(free), claim)
             return FlowOutcome.APPLIED
         for other, entry in sorted(self.entries.items(), key=lambda item: item[1].place):
-            self.settle(entry, claim.since_ns)
+            self.settle(entry, now)
             if not self.alive(entry.owner):
                 del self.entries[other]
                 self.entries[key] = Entry(entry.place, claim)
@@ -88,7 +96,9 @@ class FlowModel:
         if same_holder(entry.owner, claim):
             entry.owner = entry.owner._replace(
                 state=max(entry.owner.state, claim.state),
-                since_ns=claim.since_ns if (entry.owner.state, claim.state) == CHECKED_AGAIN else entry.owner.since_ns,
+                since_ns=max(entry.owner.since_ns, claim.since_ns)
+                if (entry.owner.state, claim.state) == CHECKED_AGAIN
+                else entry.owner.since_ns,
             )
             return outcome
         entry.owner, entry.contender = claim, None
@@ -136,6 +146,8 @@ class FlowModel:
         entry, routed = self.entries.get(key), self.route(key, now)
         if entry is None or entry.contender is None or routed != (True, True) or entry.owner.state == ADDRESS_PROVEN:
             return routed
+        if entry.owner.since_ns + GRACE_NS > now:
+            return True, False
         later = entry.owner.since_ns > entry.contender.since_ns
         return later, not later
 

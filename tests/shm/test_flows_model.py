@@ -34,6 +34,8 @@ transceivers = st.integers(0, TRANSCEIVERS - 1)
 states = st.sampled_from([ADDRESS_CHECKED, ADDRESS_PROVEN])
 flags = st.sampled_from([0, FLAG_CONTENDED])
 
+PUBLISH, PUBLISH_AND_SEND = 16, 18  # enum ringline_record_type
+
 
 class FlowMachine(RuleBasedStateMachine):
     @initialize()
@@ -72,11 +74,11 @@ class FlowMachine(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.now += seconds * 10**9
 
-    @rule(key=any_key, call=calls, state=states, flags=flags)
-    def publish(self, key: bytes, call: int, state: int, flags: int) -> None:
+    @rule(key=any_key, call=calls, state=states, flags=flags, kind=st.sampled_from([PUBLISH, PUBLISH_AND_SEND]))
+    def publish(self, key: bytes, call: int, state: int, flags: int, kind: int) -> None:
         transceiver, incarnation = self.home[call]
         claim = FlowOwner(origin(7, 1, call, 3), incarnation, call, 3, transceiver, state, self.now)
-        expected = self.model.publish(key, claim, flags)
+        expected = self.model.publish(key, claim, flags, check=kind == PUBLISH_AND_SEND)
         for again in range(2):
             found = self.table.publish(
                 key,
@@ -88,6 +90,7 @@ class FlowMachine(RuleBasedStateMachine):
                 state=state,
                 now=self.now,
                 flags=flags,
+                kind=kind,
             )
             assert again or found is expected
             self.agrees()  # also after the second time: applying twice is harmless

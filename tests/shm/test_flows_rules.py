@@ -18,6 +18,7 @@ from shm.segment import Segment
 from tests.shm.processes import fork, reap
 
 SECOND = 10**9
+PUBLISH, PUBLISH_AND_SEND = 16, 18  # enum ringline_record_type
 NOW = 10**12
 LOCAL = IPv4Address("127.0.0.1")
 KEY = FlowKey(TRANSPORT_UDP, IPv4Address("192.0.2.7"), 40000, LOCAL, 3478).pack()
@@ -32,9 +33,18 @@ def new_table(entries: int = 64) -> FlowTable:
 
 
 def publish(
-    table: FlowTable, call: int, state: int = ADDRESS_CHECKED, *, key: bytes = KEY, now: int = NOW, flags: int = 0
+    table: FlowTable,
+    call: int,
+    state: int = ADDRESS_CHECKED,
+    *,
+    key: bytes = KEY,
+    now: int = NOW,
+    flags: int = 0,
+    kind: int = PUBLISH_AND_SEND,
 ) -> FlowOutcome:
-    return table.publish(key, call, 100 + call, slot=call, transceiver=call, state=state, now=now, flags=flags)
+    return table.publish(
+        key, call, 100 + call, slot=call, transceiver=call, state=state, now=now, flags=flags, kind=kind
+    )
 
 
 def holders(table: FlowTable, key: bytes = KEY) -> tuple[int | None, int | None]:
@@ -104,50 +114,6 @@ def test_flows_contender_has_ten_seconds_in_all() -> None:
     assert publish(table, OTHER, now=almost) is FlowOutcome.REFUSED_CONTENDED
     assert publish(table, OTHER, now=almost + 1) is FlowOutcome.CONTENDING
     assert holders(table) == (OLD, OTHER)
-
-
-def test_flows_only_the_latest_check_handshakes_while_nobody_is_proven() -> None:
-    """A page loaded again in the middle of a handshake: the old one's flights would mix with the new one's."""
-    table = new_table()
-    publish(table, OLD)
-    assert table.handshakers(KEY, NOW) == (True, False)
-    publish(table, NEW, now=NOW + SECOND)
-    assert table.route(KEY, NOW + SECOND) == (True, True)
-    assert table.handshakers(KEY, NOW + SECOND) == (False, True)
-    assert publish(table, OLD, now=NOW + 2 * SECOND) is FlowOutcome.REFRESHED
-    assert table.handshakers(KEY, NOW + 2 * SECOND) == (True, False)
-
-
-def test_flows_spoofed_check_delays_a_handshake_only_until_the_owners_next_check() -> None:
-    """Repeated however often: what counts of a contender is when it became one."""
-    table = new_table()
-    publish(table, OLD)
-    publish(table, NEW, now=NOW + 1)
-    publish(table, OLD, now=NOW + 2)
-    for second in range(1, 10):
-        assert publish(table, NEW, now=NOW + second * SECOND) is FlowOutcome.CONTENDING
-        assert table.handshakers(KEY, NOW + second * SECOND) == (True, False)
-    assert table.handshakers(KEY, NOW + 1 + CONTENDER_LIFETIME_NS) == (True, False)
-
-
-def test_flows_proven_owner_and_its_contender_may_both_handshake() -> None:
-    table = new_table()
-    publish(table, OLD, ADDRESS_PROVEN)
-    publish(table, NEW, now=NOW + SECOND)
-    assert table.handshakers(KEY, NOW + SECOND) == (True, True)
-    publish(table, OLD, now=NOW + 2 * SECOND)
-    flow = table.lookup(KEY)
-    assert flow is not None
-    assert flow.owner.since_ns == NOW, "only a checked owner's time is refreshed"
-
-
-def test_flows_owners_time_does_not_go_back() -> None:
-    table = new_table()
-    publish(table, OLD)
-    publish(table, NEW, now=NOW + 1)
-    publish(table, OLD, now=NOW + 2)
-    publish(table, OLD, now=NOW - SECOND)
-    assert table.handshakers(KEY, NOW + 2) == (True, False)
 
 
 def test_flows_time_that_goes_back_ends_no_contender() -> None:

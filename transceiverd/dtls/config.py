@@ -92,6 +92,37 @@ class DtlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Meta(ge=8, le=100_000, description="Handshake fragments looked into in one handshake. Reload, for new calls."),
     ] = 1_024
 
+    handshakes_per_turn: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Datagrams of handshakes that a transceiver gives to OpenSSL in one turn; the others wait for"
+            " the next. Each may be a signature and a key exchange, half a millisecond: the default keeps a turn below"
+            " 10 ms for everybody's checks. Restart.",
+        ),
+    ] = 16
+
+    handshakes_per_call: Annotated[
+        int,
+        Meta(
+            ge=4,
+            le=4_096,
+            description="Datagrams of one call's handshake that may wait; further ones are dropped. The default is two"
+            " flights with a long certificate chain. Restart.",
+        ),
+    ] = 32
+
+    records_per_call: Annotated[
+        int,
+        Meta(
+            ge=4,
+            le=4_096,
+            description="Datagrams of one established association that may wait; further ones are dropped, which its"
+            " data channels repeat. The default is 75 kB, a turn's work. Restart.",
+        ),
+    ] = 64
+
     message_bytes_max: Annotated[
         int,
         Meta(

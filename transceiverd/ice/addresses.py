@@ -88,7 +88,7 @@ class Admission(NamedTuple):
 class AddressBook:
     """At most `ADDRESSES_MAX` addresses. Look-ups are linear: four comparisons beat a hash."""
 
-    __slots__ = ("_consent", "_next_id", "_nomination_quiet", "_places", "_sink")
+    __slots__ = ("_consent", "_next_id", "_nomination_quiet", "_places", "_sink", "places_max")
 
     def __init__(self, consent: int, nomination_quiet: int, sink: AddressSink | None = None) -> None:
         """`consent`, `nomination_quiet`: how long one check makes an address usable, and nominated for sure, ns."""
@@ -96,6 +96,7 @@ class AddressBook:
         self._nomination_quiet = nomination_quiet
         self._sink = sink
         self._places: list[Address | None] = [None] * ADDRESSES_MAX
+        self.places_max = ADDRESSES_MAX  # may be set lower before the first check
         self._next_id = 1
 
     def __len__(self) -> int:
@@ -249,7 +250,7 @@ class AddressBook:
         return [address for address in gone if address is not None]
 
     def _room(self) -> tuple[int | None, Address | None]:
-        for index, address in enumerate(self._places):
+        for index, address in enumerate(self._places[: self.places_max]):
             if address is None:
                 return index, None
         victims = [address for address in self if not address.nominated and not address.proven]

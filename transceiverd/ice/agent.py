@@ -29,6 +29,7 @@ from transceiverd.ice import checks, stun
 from transceiverd.ice.addresses import Address, AddressBook, AddressSink
 from transceiverd.ice.config import IceConfig
 from transceiverd.ice.consent import CLOSED, WAITING, Consent
+from transceiverd.ice.error_budget import ErrorBudget
 from transceiverd.ice.events import (
     AddressChecked,
     AddressDropped,
@@ -58,6 +59,8 @@ UNKNOWN_ATTRIBUTE = "check-unknown-attribute"
 ROLE_CONFLICT = "check-role-conflict"
 REPLAYED = "check-replayed"
 NO_ROOM = "check-no-room"
+EVICTED = "check-evicted-address"  # beside the outcomes: an address had to go for a newer one
+WITHHELD = "check-error-withheld"  # beside the outcomes: an error answer over the bound of all calls
 AFTER_CLOSE = "check-after-close"
 
 # Every label that a lite agent counts a drop under.
@@ -73,6 +76,8 @@ DROP_REASONS = (
     ROLE_CONFLICT,
     REPLAYED,
     NO_ROOM,
+    EVICTED,
+    WITHHELD,
     AFTER_CLOSE,
 )
 
@@ -85,6 +90,7 @@ class LiteAgent:
         "_consent",
         "_datagrams",
         "_error_due",
+        "_errors",
         "_established",
         "_events",
         "_key",
@@ -105,8 +111,9 @@ class LiteAgent:
         now: int,
         sink: AddressSink | None = None,
         drops: Drops | None = None,
+        errors: ErrorBudget | None = None,
     ) -> None:
-        """`now` is the time of the answer. `drops` may be shared by all calls of a process."""
+        """`now` is the time of the answer. `drops` and `errors` may be shared by all calls of a process."""
         self._ours = local_ufrag.encode() + b":"
         self._theirs = None if remote_ufrag is None else remote_ufrag.encode()
         self._key = local_password.encode()
@@ -118,7 +125,9 @@ class LiteAgent:
         self._datagrams: list[Datagram] = []  # lists, not deques: an empty deque takes 600 bytes, and 10,000 calls idle
         self._events: list[Event] = []
         self.addresses = AddressBook(self._consent.interval, config.nomination_quiet_ms * MILLISECOND, sink)
+        self.addresses.places_max = config.addresses_max
         self.drops = Drops() if drops is None else drops
+        self._errors = ErrorBudget(config.errors_per_second) if errors is None else errors
 
     @property
     def local_ufrag(self) -> str:
@@ -253,6 +262,7 @@ class LiteAgent:
             self.drops[NO_ROOM] += 1
             return
         if admission.evicted is not None:
+            self.drops[EVICTED] += 1
             self._events.append(AddressDropped(admission.evicted.key, "evicted"))
         if self._consent.check(now):
             self._events.append(ConsentRegained(source))
@@ -276,5 +286,7 @@ class LiteAgent:
 
     def _answer_error(self, answer: bytes, size: int, source: bytes) -> None:
         """Never larger than what it answers: whoever forged `source` must gain nothing."""
-        if len(answer) <= size:
+        if not self._errors.take(self._now):
+            self.drops[WITHHELD] += 1
+        elif len(answer) <= size:
             self._datagrams.append(Datagram(answer, source))

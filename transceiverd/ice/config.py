@@ -52,6 +52,26 @@ class IceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         ),
     ] = 1_000
 
+    errors_per_second: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Error answers to checks a second, of all calls of a transceiver; further checks that fail meet"
+            " silence. The default is a few for each of many set-ups a second, and 3.6 kB. Reload, for new calls.",
+        ),
+    ] = 100
+
+    addresses_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=4,
+            description="Addresses of one call at a time. The default is what a call's record has room for: two"
+            " networks, each in IPv4 and IPv6. Reload, for new calls.",
+        ),
+    ] = 4
+
     nomination_quiet_ms: Annotated[
         int,
         Meta(

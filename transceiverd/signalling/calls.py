@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 from aiohttp import web
 
+from shm.daemon.log_addresses import client_address
 from transceiverd import callid
 from transceiverd.sdp.errors import SdpError
 from transceiverd.sdp.negotiate import NegotiationConfig, negotiate
@@ -103,7 +104,8 @@ class CallService:
         finally:
             self._pending -= 1
         self.counters["created"] += 1
-        logger.info("%s placed by %s (%s)", callid.short(created.call_id), context.client_address, context.dialect)
+        place = client_address(context.client_address)
+        logger.info("%s placed by %s (%s)", callid.short(created.call_id), place, context.dialect)
         return created
 
     async def end(self, call_id: str, owner: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from shm.daemon.logs import suppressed_lines
 from transceiverd.signalling.auth import TokenList
 from transceiverd.signalling.calls import known_id, no_such_call
 from transceiverd.signalling.config import OperatorSection
@@ -72,6 +73,12 @@ def signalling_metrics(calls: Counter[str], connections: int, connection_events:
     return [
         from_counter("ringline_signalling_calls", "Call requests by outcome.", "outcome", calls),
         from_counter("ringline_signalling_connections", "HTTP connections by event.", "event", connection_events),
+        Metric(
+            "ringline_signalling_log_lines_suppressed",
+            "counter",
+            "Log lines left out as too many a second.",
+            [Sample({}, float(suppressed_lines()))],
+        ),
         Metric("ringline_signalling_open", "gauge", "Open HTTP connections.", [Sample({}, float(connections))]),
     ]
 
