@@ -63,12 +63,13 @@ class UdpCaller:
         setup: str = "actpass",
         seed: int = 1,
         data: bool = False,
+        fingerprint: str = "",
     ) -> None:
         """`data`: with data channels; the client is then a `DataClient`."""
         self.end = end or udp_socket()
         offer = OFFER.format(
             opus=OPUS, ufrag=CLIENT_UFRAG, password=CLIENT_PASSWORD, setup=setup,
-            fingerprint=fingerprints(CLIENT_CONTEXT)[0],
+            fingerprint=fingerprint or fingerprints(CLIENT_CONTEXT)[0],
         )  # fmt: skip
         if data:
             body = offer.partition("m=audio")[2].partition("a=ice-ufrag")[2]

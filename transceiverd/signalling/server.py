@@ -6,6 +6,7 @@ or ready-made from a supervisor that outlives this process.
 
 import contextlib
 import errno
+import logging
 import os
 import socket
 import ssl
@@ -30,6 +31,7 @@ class HttpServer:
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
+            logger=_silent(),
             access_log_class=access_logger_class(guard),
             auto_decompress=False,
             lingering_time=LINGERING_SECONDS,
@@ -57,6 +59,14 @@ class HttpServer:
         for connection in list(self.guard.connections.values()):
             connection.abort()
         self._listeners.clear()
+
+
+def _silent() -> logging.Logger:
+    """aiohttp logs every request that is not HTTP, with its words and its address: what a peer can cause at will, it
+    counts (`answered_4xx`). Bugs of handlers are logged by `errors.py`."""
+    silent = logging.Logger("http")
+    silent.addHandler(logging.NullHandler())
+    return silent
 
 
 def open_tcp(address: str, port: int, tries: int = 1) -> socket.socket:
