@@ -7,6 +7,7 @@ verifies under, and the watch over its heartbeat. `Children` is all of them. Bot
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from relayd.child_messages import Leave, SetLogLevel, ToWorker, decode_from_work
 from relayd.config import Relay
 from relayd.holding import Holding
 from relayd.ufrag_keys import UfragKeys
-from shm.daemon.loop import EventLoop
+from relayd.worker import worker_counter_names
+from shm.daemon.loop import EventLoop, Timer
 from shm.daemon.post import Post, end_all
 from shm.daemon.restarts import RestartBackoff
 from shm.daemon.stall import StallWatch
@@ -23,6 +25,9 @@ from shm.daemon.watchdog import Sign
 
 # Looks at the heartbeats in one stuck_after_ms: few enough to cost nothing, enough to be right within an eighth of it.
 LOOKS_PER_STALL = 8
+# A worker leaves within one batch; one that does not is killed.
+LEAVE_PATIENCE_NS = 500_000_000
+SWAP_LOOK_NS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class WorkerPost(Post[ToWorker]):
             lambda control: run_worker(self._birth(control)),
             encode,
             self._backoff,
-            before_start=self._take_keys,
+            before_start=self._prepare,
             on_started=self._started,
             on_message=self._hear_keys,
         )
@@ -85,7 +90,8 @@ class WorkerPost(Post[ToWorker]):
         self._backoff.configure(config.restart_burst, config.restart_window_ms * 1_000_000)
         self._stall = self._new_stall_watch()
 
-    def _take_keys(self) -> None:
+    def _prepare(self) -> None:
+        self.holding.fit_counters(worker_counter_names())
         self._fingerprints = self._household.keys().fingerprints()
 
     def _birth(self, control: socket.socket) -> Birth:
@@ -127,6 +133,39 @@ class WorkerPost(Post[ToWorker]):
         return bool(poll.poll(0)) or self.process.outbox.unread() or self.holding.records_wait()
 
 
+class Swapping:
+    """Puts a new process into one place after the other, each when the one before it has turned."""
+
+    def __init__(self, loop: EventLoop, posts: deque[WorkerPost]) -> None:
+        self._loop = loop
+        self._posts = posts
+        self._next()
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a place has its old process still, or has a new one that has not turned yet."""
+        return bool(self._posts)
+
+    def _next(self) -> None:
+        """Ask the first one to leave: between two batches, so nothing is in its hands."""
+        if self._posts:
+            post = self._posts[0]
+            post.swap(Leave())
+            give_up = self._loop.call_after(LEAVE_PATIENCE_NS, lambda: post.kill_stuck("does not leave"))
+            self._await_turn(post, post.pid, None, give_up)
+
+    def _await_turn(self, post: WorkerPost, old: int | None, heartbeat: int | None, give_up: Timer) -> None:
+        if post.pid not in (None, old):
+            give_up.cancel()
+            if heartbeat is None:
+                heartbeat = post.holding.heartbeat()
+            elif post.holding.heartbeat() != heartbeat:
+                self._posts.popleft()
+                self._next()
+                return
+        self._loop.call_after(SWAP_LOOK_NS, lambda: self._await_turn(post, old, heartbeat, give_up))
+
+
 class Children:
     """All posts."""
 
@@ -134,12 +173,16 @@ class Children:
         self.posts = [WorkerPost(holding, household) for holding in household.holdings]
         self._loop = household.loop
         self._config = household.config
+        self.swapping = Swapping(household.loop, deque())
 
     def start(self) -> None:
-        """Start every worker, and the watch over them."""
+        """Start every worker that does not run yet, and the watch over them; swap those that an older code started."""
+        inherited = deque(post for post in self.posts if post.process is not None)
         for post in self.posts:
-            post.start()
+            if post.process is None:
+                post.start()
         self._look()
+        self.swapping = Swapping(self._loop, inherited)
 
     def configure(self, config: Relay, log_level: str) -> None:
         """Take what can change while they run."""
@@ -152,6 +195,11 @@ class Children:
         for post in self.posts:
             post.retire(Leave())
         end_all(self._loop, self.posts, patience_ns)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether every worker runs and has been told all."""
+        return not self.swapping.at_work and all(post.quiet for post in self.posts)
 
     def pids(self) -> list[int]:
         """One for each worker, 0 where none runs just now."""

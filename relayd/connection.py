@@ -76,13 +76,20 @@ class Connection:
     """Reads messages, answers them, and cleans up at the end."""
 
     def __init__(
-        self, sock: socket.socket, peer: attach.Credentials, desk: Desk, refused: attach.Refused | None = None
+        self,
+        sock: socket.socket,
+        peer: attach.Credentials,
+        desk: Desk,
+        refused: attach.Refused | None = None,
+        role: str | None = None,
     ) -> None:
-        """With `refused` the peer's Hello is answered by it. Not before: a peer that finds the connection closed while
+        """`role`: of a peer that has said Hello to an older code of this process.
+
+        With `refused` the peer's Hello is answered by it. Not before: a peer that finds the connection closed while
         it says Hello would see a broken pipe, and not why.
         """
         self.peer = peer
-        self.role: str | None = None
+        self.role = role
         self.opened_ns = time.monotonic_ns()
         self._sock = sock
         self._desk = desk
@@ -90,6 +97,8 @@ class Connection:
         self._open = True
         self._outbox = Outbox(sock, desk.loop, CONNECTION_MESSAGES_MAX, self._read)
         self._hello_timer = desk.loop.call_after(HELLO_PATIENCE_NS, self._no_hello)
+        if role is not None:
+            self._hello_timer.cancel()
 
     def send(self, message: attach.AnyMessage) -> None:
         """Queue a message; a peer that does not read loses the connection."""
@@ -112,6 +121,15 @@ class Connection:
         self._outbox.close()
         log.log(logging.INFO if self.role == "transceiverd" else logging.DEBUG, "%s left: %s", self, why)
         self._desk.closed(self)
+
+    def fileno(self) -> int:
+        """Of its socket."""
+        return self._outbox.fileno()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing that we said waits in our own memory."""
+        return not len(self._outbox)
 
     def has_ended(self) -> bool:
         """Whether the peer is gone already, which the loop may not have got to yet."""

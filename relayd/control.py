@@ -76,7 +76,9 @@ class ControlServer:
         keys: KeyConfirmation,
         welcome: Callable[[int], attach.Welcome],
         status: Callable[[], dict[str, Any]],
+        listener: socket.socket | None = None,
     ) -> None:
+        """`listener`: one that an older code of this process opened."""
         self.loop = loop
         self.attachments = attachments
         self.keys = keys
@@ -87,7 +89,7 @@ class ControlServer:
         self.transceiverd: Connection | None = None
         self._path = path
         self._group = group
-        self._listener = open_listener(path, group)
+        self._listener = listener or open_listener(path, group)
         self._file = self._file_at_path()
         self._admission = admission
         self._connections_max = connections_max
@@ -95,6 +97,16 @@ class ControlServer:
         self._resume: Timer | None = None
         self._listen()
         self._look = loop.call_after(LOOK_AT_PATH_NS, self._look_at_path)
+
+    def adopt_transceiverd(self, sock: socket.socket, peer: attach.Credentials) -> None:
+        """Go on with the conversation that an older code of this process had."""
+        self.transceiverd = Connection(sock, peer, self, role="transceiverd")
+        self._connections.add(self.transceiverd)
+
+    @property
+    def listener(self) -> socket.socket:
+        """What an upgrade hands over."""
+        return self._listener
 
     def configure(self, admission: Admission, connections_max: int) -> None:
         """For connections from now on; those that are open were let in."""

@@ -38,6 +38,19 @@ class Holding:
             Counters.create(counter_names, index=index),
         )
 
+    def fit_counters(self, names: Sequence[str]) -> None:
+        """Before a process starts: its release may count other things than the one that made the segment. What both
+        know goes on from where it stands."""
+        if self.counters.names == tuple(names):
+            return
+        known = self.counters.read()
+        counters = Counters.create(names, index=self.index)
+        for name in set(names) & set(known):
+            counters.set(name, known[name])
+        counters.batch_in_hand = self.counters.batch_in_hand
+        self.counters.segment.close()
+        self.counters = counters
+
     def fds(self) -> list[int]:
         """Every descriptor that the worker must keep."""
         own = [fd for fd in self.sockets.fds if fd >= 0]

@@ -103,6 +103,11 @@ class KeyConfirmation:
         for confirmed in came_true:
             confirmed()
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody waits for a confirmation."""
+        return not self._pending
+
     def forget(self) -> None:
         """The one who asked is gone."""
         self._pending.clear()

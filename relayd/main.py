@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from relayd.admission import Admission, UnknownPeer
 from relayd.configuration import SECTIONS, Configuration, load_configuration
 from relayd.control import SocketPathRefused
+from relayd.legacy import Legacy
 from relayd.sockets import BindRefused, PortTaken
 from relayd.supervisor import Supervisor
 from relayd.ufrag_keys import KeyFileError
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check=_check,
         log_level=lambda configuration: configuration.ringline.log_level,
         ringline=lambda configuration: configuration.ringline,
+        legacy=Legacy,
         start=Supervisor,
         sections=SECTIONS,
         refusals=(PortTaken, BindRefused, SocketPathRefused, KeyFileError),

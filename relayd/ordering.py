@@ -1,11 +1,13 @@
-"""The subcommands of `relayctl` that give a running daemon an order: `reload`, `keys` and `drain`.
+"""The subcommands of `relayctl` that give a running daemon an order: `reload`, `keys`, `upgrade` and `drain`.
 
 Registered by relayctl.py. They wait for the daemon's report (shm/daemon/orders.py), so the exit status says whether the
 order was carried out: this is what a unit's `ExecReload=` needs, since systemd 252 does not wait for READY=1 itself.
 """
 
 import argparse
+import contextlib
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +20,7 @@ from shm.daemon.orders import NoDaemon, Order, give_order
 DAEMONS = ("relayd", "transceiverd")
 # A reload is a file read, and a message to each process and back: milliseconds. This is for a machine in trouble.
 PATIENCE_SECONDS = 30.0
+LOOK_SECONDS = 0.05
 
 RELOAD = """\
 The daemon reads its configuration, keys, tokens and certificates again. A file that cannot be used is refused whole,
@@ -31,6 +34,12 @@ it, mints new calls under it. Calls that live go on under theirs, however long t
 still has calls is refused. `show` prints fingerprints, never a key.
 """
 
+
+UPGRADE = """\
+The daemon replaces its own code by what is installed now, in the same process: first a rehearsal, which refuses code or
+configuration that cannot take over, then everything that it holds goes on: port, calls, children. relayd swaps its
+workers one by one on the same sockets. `relayctl status` shows the release of each process.
+"""
 
 DRAIN = """\
 Empties transceiverd and ends it. /readyz says no at once and new calls get 503 with Retry-After; calls that live go on
@@ -49,6 +58,10 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = subparsers.add_parser("keys", help="rotate or show the ufrag keys", description=KEYS, formatter_class=raw)
     parser.add_argument("what", choices=("rotate", "show"))
     parser.set_defaults(run=_keys)
+    parser = subparsers.add_parser("upgrade", help="run the installed code without a call's loss", description=UPGRADE,
+                                   formatter_class=raw)  # fmt: skip
+    parser.add_argument("daemon", choices=DAEMONS, nargs="?", help="default: first relayd, then transceiverd")
+    parser.set_defaults(run=_upgrade)
     parser = subparsers.add_parser("drain", help="take no new calls, end with the last one", description=DRAIN,
                                    formatter_class=raw)  # fmt: skip
     parser.add_argument("--deadline", metavar="SECONDS",
@@ -63,6 +76,39 @@ def _reload(options: argparse.Namespace) -> int:
 
 def _keys(options: argparse.Namespace) -> int:
     return _ordered(options, "transceiverd", f"keys-{options.what}")
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    daemons = (options.daemon,) if options.daemon else DAEMONS
+    for daemon in daemons:
+        before = _upgrades(options, daemon)
+        status = _ordered(options, daemon, "upgrade")
+        if status == 0:
+            status = _await_upgrade(options, daemon, before)
+        if status != 0:
+            return status
+    return 0
+
+
+def _upgrades(options: argparse.Namespace, daemon: str) -> int:
+    """How many it has had, -1 when it does not say."""
+    with contextlib.suppress(NoDaemon, ConfigurationError):
+        report = give_order(_directory(options), daemon, Order("releases"), PATIENCE_SECONDS)
+        return int(report.details.get("upgrades", -1))
+    return -1
+
+
+def _await_upgrade(options: argparse.Namespace, daemon: str, before: int) -> int:
+    """Until the new code answers, and says that the older one's work is taken over."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(NoDaemon):
+            report = give_order(_directory(options), daemon, Order("releases"), PATIENCE_SECONDS)
+            if report.details.get("upgrades", -1) > before and not report.details.get("upgrading"):
+                print(f"{daemon}: {report.text}")
+                return 0
+        time.sleep(LOOK_SECONDS)
+    return _fail(f"{daemon} did not say within {PATIENCE_SECONDS:g} s that it runs the new code: see its log", 3)
 
 
 def _drain(options: argparse.Namespace) -> int:

@@ -89,6 +89,8 @@ class WorkerStatus(msgspec.Struct):
     """Taken from transceivers' return rings."""
     beside: dict[str, int] = {}
     """Its other counters that are not zero."""
+    release: str = ""
+    """The code that its process runs."""
 
 
 class OwnerCounters(msgspec.Struct):
@@ -138,6 +140,10 @@ class Status(msgspec.Struct):
     """Events of the control socket: messages and peers refused, and why."""
     omitted: list[str] = []
     """What was left out, because a reply is one datagram."""
+    upgrades: int = 0
+    """How often the supervisor has replaced its own code."""
+    upgrading: bool = False
+    """Whether workers of the older code are still being swapped."""
 
     def packets(self) -> Outcomes:
         """All workers' received packets together."""

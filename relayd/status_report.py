@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from relayd.status import (
     WorkerStatus,
 )
 from shm.attach import MESSAGE_MAX
+from shm.daemon.release import RELEASE
 from shm.lane import Lane
 from shm.segment import SUPPORTED_MAJORS, Segment
 
@@ -62,14 +62,17 @@ class Reporter:
     machine: int
     batch: int
     started_ns: int = field(default_factory=time.monotonic_ns)
+    upgrades: int = 0
 
     def report(self, control: "ControlServer") -> dict[str, Any]:
         """The Status as a message carries it, short enough for one."""
         now = time.monotonic_ns()
         status = Status(
-            release=_release(),
+            release=RELEASE,
             monotonic_ns=now,
             pid=os.getpid(),
+            upgrades=self.upgrades,
+            upgrading=self.children.swapping.at_work,
             uptime_seconds=(now - self.started_ns) / 1e9,
             runtime_directory=str(self.runtime_directory),
             port=self.port,
@@ -90,6 +93,7 @@ class Reporter:
         return WorkerStatus(
             worker=post.index,
             pid=post.pid,
+            release="" if post.process is None else post.process.release,
             cpu=holding.cpu,
             uptime_seconds=0.0 if post.process is None else (now - post.process.started_ns) / 1e9,
             heartbeat_age_ms=_age_ms(holding.counters.segment, now),
@@ -194,10 +198,3 @@ def _fitted(status: Status) -> dict[str, Any]:
 def _built(status: Status) -> dict[str, Any]:
     built: dict[str, Any] = msgspec.to_builtins(status, str_keys=True)
     return built
-
-
-def _release() -> str:
-    try:
-        return version("ringline")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "(checkout)"

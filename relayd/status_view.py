@@ -22,7 +22,7 @@ def render(status: Status) -> RenderableType:
     """The whole page."""
     parts: list[RenderableType] = [
         _head(status),
-        _workers(status.workers),
+        _workers(status.workers, status.release),
         _outcomes("Packets received", status.packets()),
         _outcomes("Records from return rings", status.records()),
     ]
@@ -73,14 +73,15 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _workers(workers: Iterable[WorkerStatus]) -> Table:
-    table = _table("Workers", "worker", "pid", "CPU", "up", "heartbeat", "restarts", "flows", "received", "outcomes",
-                   "last end")  # fmt: skip
+def _workers(workers: Iterable[WorkerStatus], release: str) -> Table:
+    table = _table("Workers", "worker", "pid", "release", "CPU", "up", "heartbeat", "restarts", "flows", "received",
+                   "outcomes", "last end")  # fmt: skip
     for worker in workers:
         stuck = f" ({worker.killed_stuck} stuck)" if worker.killed_stuck else ""
         table.add_row(
             str(worker.worker),
             Text("none", style="bold red") if worker.pid is None else str(worker.pid),
+            Text(worker.release, style="default" if worker.release == release else "yellow"),
             "any" if worker.cpu is None else str(worker.cpu),
             duration(worker.uptime_seconds),
             _heartbeat(worker.heartbeat_age_ms),

@@ -10,41 +10,54 @@ Everything is imported before the first fork, so a successor starts with a copy 
 import gc
 import logging
 import signal
+import socket
+from collections.abc import Mapping
 
 from relayd.admission import Admission
 from relayd.attachments import Attachments
-from relayd.children import Children, Household
+from relayd.children import LEAVE_PATIENCE_NS, Children, Household
 from relayd.config import SOCKET_NAME, Relay
 from relayd.configuration import Configuration
 from relayd.control import ControlServer
 from relayd.holding import Holding
 from relayd.key_confirmation import KeyConfirmation, KeysRefused
+from relayd.legacy import (
+    Legacy,
+    adopt_holdings,
+    adopt_sockets,
+    adopt_transceiverd,
+    leave_transceiverd,
+    leave_worker,
+)
 from relayd.sockets import PublicSockets, open_sockets
 from relayd.status_report import Reporter
 from relayd.worker import worker_counter_names
 from shm.attach import Welcome
 from shm.daemon.config import ConfigurationError
+from shm.daemon.handover import Inherited, unblock_signals
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.logs import set_log_level
 from shm.daemon.loop import EventLoop
 from shm.daemon.notify import notify
-from shm.daemon.orders import OrderDesk, Report
+from shm.daemon.orders import OrderDesk, Reply, Report
 from shm.daemon.process import place_workers, raise_descriptor_limit, usable_cpus
+from shm.daemon.release import RELEASE, installed_release
 from shm.daemon.reload import Source, announce_end, announce_reload, changed_settings
+from shm.daemon.succession import Succession
 from shm.daemon.watchdog import Watchdog
 
 log = logging.getLogger("supervisor")
 
 LOCK_NAME = "relayd.lock"
-# A worker leaves within one batch; one that does not is killed (ns).
-LEAVE_PATIENCE_NS = 500_000_000
 
 
 class Supervisor:
     """Everything that relayd is, from start to end. `run` returns after SIGTERM or SIGINT."""
 
-    def __init__(self, configuration: Configuration, source: Source[Configuration]) -> None:
-        """Take the lock, the port and the memory, start the workers.
+    def __init__(
+        self, configuration: Configuration, source: Source[Configuration], inherited: Inherited | None = None
+    ) -> None:
+        """Take the lock, the port and the memory, from the system or from an older code of this process.
 
         Raises RuntimeDirectoryRefused, LockHeld, PortTaken, BindRefused, SocketPathRefused, KeyFileError, UnknownPeer,
         OSError; nothing is left behind then but the directory and its lock file.
@@ -57,16 +70,22 @@ class Supervisor:
         prepare_runtime_directory(runtime_directory)
         admission = Admission.of(config.peers, config.group, runtime_directory)
         self._directory = runtime_directory
-        self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
         self._keys = KeyConfirmation(runtime_directory)
-        cpus = _cpus(config)
-        self._sockets = _open_sockets(config, len(cpus))
-        self._holdings = _make_holdings(config, cpus, self._sockets)
+        legacy = None if inherited is None else inherited.state(Legacy)
+        if legacy is None:
+            self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
+            cpus = _cpus(config)
+            self._sockets = _open_sockets(config, len(cpus))
+            self._holdings = _make_holdings(config, cpus, self._sockets)
+        else:
+            self._lock = RuntimeLock.adopt(runtime_directory / LOCK_NAME, legacy.lock)
+            self._sockets = adopt_sockets(legacy)
+            self._holdings = adopt_holdings(legacy, self._sockets)
         self._loop = EventLoop()
         self._children = Children(self._household(machine))
         self._keys.posts = list(self._children.posts)
-        attachments = Attachments(self._holdings, self._children)
-        reporter = Reporter(
+        self._attachments = attachments = Attachments(self._holdings, self._children)
+        self._reporter = reporter = Reporter(
             self._children, attachments, self._keys, runtime_directory, self._sockets.port, machine, config.batch
         )
         self._control = ControlServer(
@@ -79,10 +98,21 @@ class Supervisor:
             self._keys,
             lambda layout: self._welcome(layout, machine, config),
             lambda: reporter.report(self._control),
+            None if legacy is None else socket.socket(fileno=legacy.listener),
         )
+        self._succession = Succession(self._loop, "relayd", self._leave, self._is_quiet)
         self._orders = OrderDesk(
-            self._loop, runtime_directory, "relayd", {"reload": lambda _arguments, reply: reply(self._reload())}
+            self._loop,
+            runtime_directory,
+            "relayd",
+            {
+                "reload": lambda _arguments, reply: reply(self._reload()),
+                "upgrade": self._succession.order,
+                "releases": self._releases,
+            },
         )
+        if inherited is not None and legacy is not None:
+            self._adopt(inherited, legacy)
 
     @property
     def port(self) -> int:
@@ -93,7 +123,8 @@ class Supervisor:
         """Serve until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._loop.stop)
-        self._loop.on_signal(signal.SIGHUP, self._reload)
+        self._loop.on_signal(signal.SIGHUP, self._hang_up)
+        unblock_signals()
         gc.collect()
         gc.freeze()  # a collection here or in a worker would else touch, and so copy, every page they share
         self._children.start()
@@ -114,6 +145,53 @@ class Supervisor:
         self._loop.close()
         self._lock.release()
         log.info("stopped")
+
+    def _hang_up(self) -> None:
+        """SIGHUP: take what was changed, be it code or configuration."""
+        if installed_release() != RELEASE:
+            self._succession.begin(lambda _refused: None)
+        else:
+            self._reload()
+
+    # ------------------------------------------------------------------ new code in this process
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing is under way that only this process's memory knows of."""
+        transceiverd = self._control.transceiverd
+        told = transceiverd is None or transceiverd.quiet
+        return self._loop.running and told and self._keys.quiet and self._children.quiet
+
+    def _leave(self) -> tuple[Legacy, list[int]]:
+        legacy = Legacy(
+            lock=self._lock.fd,
+            listener=self._control.listener.fileno(),
+            port=self.port,
+            started_ns=self._reporter.started_ns,
+            upgrades=self._reporter.upgrades + 1,
+            workers=[leave_worker(post) for post in self._children.posts],
+            transceiverd=leave_transceiverd(self._control.transceiverd, self._attachments),
+        )
+        return legacy, legacy.descriptors()
+
+    def _releases(self, _arguments: Mapping[str, str], reply: Reply) -> None:
+        """The order `releases`: how far an upgrade is."""
+        workers = {post.name: post.process.release for post in self._children.posts if post.process is not None}
+        details = {"upgrades": self._reporter.upgrades, "upgrading": self._children.swapping.at_work,
+                   "processes": {"supervisor": RELEASE, **workers}}  # fmt: skip
+        reply(Report(True, f"release {RELEASE}", details))
+
+    def _adopt(self, inherited: Inherited, legacy: Legacy) -> None:
+        """Processes and conversations go on."""
+        for post, left in zip(self._children.posts, legacy.workers, strict=True):
+            if left.process is not None:
+                post.adopt(left.process)
+        if legacy.transceiverd is not None:
+            adopt_transceiverd(legacy.transceiverd, self._attachments, self._control)
+        self._reporter.started_ns, self._reporter.upgrades = legacy.started_ns, legacy.upgrades
+        inherited.claim(legacy.descriptors())
+        unclaimed = inherited.close_rest()
+        log.info("release %s goes on with what %s left%s", RELEASE, inherited.release,
+                 f"; {unclaimed} descriptors of it are unknown here" if unclaimed else "")  # fmt: skip
 
     def _reload(self) -> Report:
         """Take what can change, or refuse all of it with the reason (SIGHUP, and `relayctl reload relayd`)."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from relayd.ufrag_keys import KeyFileError
 from shm.daemon.command import Command
 from shm.daemon.config import DEFAULT_PATH
+from transceiverd.legacy import Legacy
 from transceiverd.settings import SECTIONS, Settings, load_settings
 from transceiverd.signalling.exposure import check_exposure
 from transceiverd.supervisor import Supervisor
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check=_check,
         log_level=lambda settings: settings.ringline.log_level,
         ringline=lambda settings: settings.ringline,
+        legacy=Legacy,
         start=Supervisor,
         sections=SECTIONS,
         refusals=(KeyFileError,),

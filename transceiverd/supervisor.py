@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 
 from shm import attach
+from shm.daemon.handover import Inherited
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.loop import EventLoop
 from shm.daemon.notify import notify
@@ -42,7 +43,7 @@ SIGNALLING_PATIENCE_NS = int((SHUTDOWN_SECONDS + 0.5) * 1e9)  # until it is kill
 class Supervisor:
     """Everything that transceiverd is, from start to end. `run` returns after SIGTERM or SIGINT."""
 
-    def __init__(self, settings: Settings, source: Source[Settings]) -> None:
+    def __init__(self, settings: Settings, source: Source[Settings], inherited: Inherited | None = None) -> None:
         """Take the lock, the ports and the memory.
 
         Raises RuntimeDirectoryRefused, LockHeld, KeyFileError, OSError.

@@ -17,6 +17,7 @@ import msgspec
 from shm.daemon.common import Ringline
 from shm.daemon.config import ConfigurationError
 from shm.daemon.config_reference import format_reference
+from shm.daemon.handover import HandoverRefused, Inherited, received
 from shm.daemon.lock import LockHeld, RuntimeDirectoryRefused
 from shm.daemon.logs import LEVELS, set_up_logging
 from shm.daemon.reload import Source
@@ -49,8 +50,12 @@ class Command(Generic[C]):
     """What its sections must be together; `load` has done it already. Raises ConfigurationError."""
     log_level: Callable[[C], str]
     ringline: Callable[[C], Ringline]
-    start: Callable[[C, Source[C]], Runs]
-    """Makes the supervisor. Raises OSError, RuntimeDirectoryRefused, LockHeld or one of `refusals`."""
+    legacy: type[msgspec.Struct]
+    """What its supervisor leaves to itself when it replaces its own code."""
+    start: Callable[[C, Source[C], Inherited | None], Runs]
+    """Makes the supervisor, from what another code of this process left, if there was one.
+
+    Raises OSError, RuntimeDirectoryRefused, LockHeld or one of `refusals`."""
     sections: Mapping[str, type[msgspec.Struct]]
     """What of the file it reads, for --help-config."""
     refusals: tuple[type[Exception], ...]
@@ -62,6 +67,13 @@ class Command(Generic[C]):
         if options.help_config:
             print(format_reference(self.sections), end="")
             return 0
+        try:
+            inherited = received(self.program)
+            if inherited is not None:
+                inherited.state(self.legacy)  # an upgrade's rehearsal ends here if it cannot be read
+        except HandoverRefused as error:
+            print(f"{self.program}: {error}", file=sys.stderr)
+            return EXIT_FAILED
         try:
             configuration = self.load(options)
         except ConfigurationError as error:
@@ -76,7 +88,9 @@ class Command(Generic[C]):
         )
         refusals: tuple[type[Exception], ...] = (RuntimeDirectoryRefused, LockHeld, OSError, *self.refusals)
         try:
-            supervisor = self.start(configuration, Source(lambda: self.load(options), lambda c: self.check(options, c)))
+            supervisor = self.start(
+                configuration, Source(lambda: self.load(options), lambda c: self.check(options, c)), inherited
+            )
         except refusals as error:
             log.error("cannot start: %s", error)
             return EXIT_FAILED

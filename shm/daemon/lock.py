@@ -83,6 +83,13 @@ class RuntimeLock:
             raise
         self._sign()
 
+    @classmethod
+    def adopt(cls, path: Path, fd: int) -> "RuntimeLock":
+        """The lock that this process took before it replaced its code: pid and start time are still the same."""
+        lock = cls.__new__(cls)
+        lock.path, lock.fd, lock.owner_pid = path, fd, os.getpid()
+        return lock
+
     def _take(self, patience_seconds: float) -> None:
         deadline = time.monotonic() + patience_seconds
         while not self._try():

@@ -84,6 +84,11 @@ class EventLoop:
         while self._running:
             self.turn(None)
 
+    @property
+    def running(self) -> bool:
+        """Whether nobody has said `stop`."""
+        return self._running
+
     def stop(self) -> None:
         """Make `run` return after this turn."""
         self._running = False

@@ -35,6 +35,10 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def fileno(self) -> int:
+        """Of the socket."""
+        return self._sock.fileno()
+
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Send now or later. Raises PeerTooSlow when full, OSError when the peer is gone.
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from shm.daemon.child import FORK_BLOCKED_SIGNALS, Live, be_child
 from shm.daemon.loop import READ, EventLoop, Timer
 from shm.daemon.outbox import Outbox, PeerTooSlow
@@ -40,6 +42,21 @@ M = TypeVar("M")
 def seqpacket_pair() -> tuple[socket.socket, socket.socket]:
     """Supervisor's end and child's end, for small messages."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+class LeftProcess(msgspec.Struct):
+    """A running process, as a supervisor leaves it to its own new code (handover.py)."""
+
+    pid: int
+    pidfd: int
+    control: int
+    started_ns: int
+    release: str
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """Those of the supervisor."""
+        return self.pidfd, self.control
 
 
 @dataclass
@@ -93,6 +110,7 @@ class Post(Generic[M]):
         self._on_left = on_left
         self._stopping = False
         self._leaving = False
+        self._swapping = False
         self._retry: Timer | None = None
 
     @property
@@ -142,6 +160,29 @@ class Post(Generic[M]):
         """Whether its orderly end will be the last."""
         return self._leaving
 
+    def swap(self, farewell: M) -> None:
+        """Ask the process to end now; its orderly end is no death, and its successor starts at once."""
+        self._swapping = True
+        self.send(farewell)
+
+    def left(self) -> LeftProcess | None:
+        """The running process, for our own new code."""
+        process = self.process
+        if process is None:
+            return None
+        return LeftProcess(process.pid, process.pidfd, process.outbox.fileno(), process.started_ns, process.release)
+
+    def adopt(self, left: LeftProcess) -> None:
+        """The process that our old code started: a child of ours all the same."""
+        control = socket.socket(fileno=left.control)
+        self.process = self._watch_process(left.pid, left.pidfd, control)
+        self.process.started_ns, self.process.release = left.started_ns, left.release
+
+    @property
+    def quiet(self) -> bool:
+        """Whether a process runs, and nothing that we said to it waits in our own memory."""
+        return self.process is not None and not len(self.process.outbox) and not self.process.condemned
+
     def kill_stuck(self, why: str) -> None:
         """End a process that makes no progress, once; its successor starts when it is reaped."""
         if self.process is None or self.process.condemned:
@@ -180,6 +221,9 @@ class Post(Generic[M]):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
+        return self._watch_process(pid, pidfd, control)
+
+    def _watch_process(self, pid: int, pidfd: int, control: socket.socket) -> Process:
         outbox = Outbox(control, self._loop, MESSAGES_MAX, lambda: self._hear(control))
         self._loop.watch(pidfd, READ, self._ended)
         return Process(pid, pidfd, outbox, time.monotonic_ns())
@@ -211,8 +255,17 @@ class Post(Generic[M]):
         orderly = end.si_code == os.CLD_EXITED and end.si_status == 0
         if self._stopping or (self._leaving and orderly):
             self._on_left()
+        elif self._swapping and orderly:
+            self._swap(process.pid, seen_ns)
         else:
             self._replace(process.pid, seen_ns)
+
+    def _swap(self, old: int, seen_ns: int) -> None:
+        self._swapping = False
+        self.start()
+        self.last_gap_ns = time.monotonic_ns() - seen_ns
+        log.info("%s (pid %d) has made room; pid %s took its place after %.1f ms",
+                 self.name, old, self.pid, self.last_gap_ns / 1e6)  # fmt: skip
 
     def _replace(self, dead: int, seen_ns: int) -> None:
         delay_ns = self._backoff.delay_after_death(seen_ns)
