@@ -38,7 +38,8 @@ still has calls is refused. `show` prints fingerprints, never a key.
 UPGRADE = """\
 The daemon replaces its own code by what is installed now, in the same process: first a rehearsal, which refuses code or
 configuration that cannot take over, then everything that it holds goes on: port, calls, children. relayd swaps its
-workers one by one on the same sockets. `relayctl status` shows the release of each process.
+workers one by one on the same sockets. transceiverd starts new transceivers beside the old ones: new calls go there,
+and the old ones end with their last call or at the deadline. `relayctl status` shows the release of each process.
 """
 
 DRAIN = """\
@@ -61,6 +62,9 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = subparsers.add_parser("upgrade", help="run the installed code without a call's loss", description=UPGRADE,
                                    formatter_class=raw)  # fmt: skip
     parser.add_argument("daemon", choices=DAEMONS, nargs="?", help="default: first relayd, then transceiverd")
+    parser.add_argument("--deadline", metavar="SECONDS",
+                        help="until calls in older transceivers end (default: [transceiver] upgrade_seconds)",
+                        )  # fmt: skip
     parser.set_defaults(run=_upgrade)
     parser = subparsers.add_parser("drain", help="take no new calls, end with the last one", description=DRAIN,
                                    formatter_class=raw)  # fmt: skip
@@ -82,7 +86,7 @@ def _upgrade(options: argparse.Namespace) -> int:
     daemons = (options.daemon,) if options.daemon else DAEMONS
     for daemon in daemons:
         before = _upgrades(options, daemon)
-        status = _ordered(options, daemon, "upgrade")
+        status = _ordered(options, daemon, "upgrade", _deadline(options))
         if status == 0:
             status = _await_upgrade(options, daemon, before)
         if status != 0:
@@ -112,9 +116,11 @@ def _await_upgrade(options: argparse.Namespace, daemon: str, before: int) -> int
 
 
 def _drain(options: argparse.Namespace) -> int:
-    return _ordered(
-        options, "transceiverd", "drain", {} if options.deadline is None else {"deadline": options.deadline}
-    )
+    return _ordered(options, "transceiverd", "drain", _deadline(options))
+
+
+def _deadline(options: argparse.Namespace) -> dict[str, str]:
+    return {} if options.deadline is None else {"deadline": options.deadline}
 
 
 def _ordered(

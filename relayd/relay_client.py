@@ -3,6 +3,7 @@
 Used by relayctl and its subcommands; blocking, with a time limit, since a person waits.
 """
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -11,8 +12,9 @@ from types import TracebackType
 import msgspec
 
 from relayd.config import SOCKET_NAME
-from relayd.status import Status
+from relayd.status import ProcessStatus, Status
 from shm import attach
+from shm.daemon.orders import NoDaemon, Order, give_order
 from shm.segment import SUPPORTED_MAJORS
 
 # relayd answers within milliseconds; a supervisor that is stopped or swamped must not hang its operator (seconds).
@@ -39,7 +41,11 @@ class RelayClient:
         reply = self._ask(attach.StatusRequest())
         if not isinstance(reply, attach.StatusReply):
             raise RefusedByRelay(f"relayd answered StatusRequest with {reply}")
-        return msgspec.convert(reply.status, Status, str_keys=True)
+        status = msgspec.convert(reply.status, Status, str_keys=True)
+        with contextlib.suppress(NoDaemon):  # not there, or not for us to ask
+            report = give_order(self._path.parent, "transceiverd", Order("releases"), ANSWER_PATIENCE_SECONDS)
+            status.processes = msgspec.convert(report.details.get("processes", []), list[ProcessStatus])
+        return status
 
     def close(self) -> None:
         """Hang up."""

@@ -119,6 +119,16 @@ class AttachedStatus(msgspec.Struct):
     ready_transceivers: int = 0
 
 
+class ProcessStatus(msgspec.Struct):
+    """One process of transceiverd."""
+
+    name: str = ""
+    pid: int = 0
+    release: str = ""
+    state: str = ""
+    calls: int | None = None
+
+
 class Status(msgspec.Struct):
     """Everything."""
 
@@ -135,6 +145,8 @@ class Status(msgspec.Struct):
     workers: list[WorkerStatus] = []
     transceiverd: AttachedStatus | None = None
     transceivers: list[TransceiverStatus] = []
+    processes: list[ProcessStatus] = []
+    """Of transceiverd, as it says itself to those who may give it orders; relayctl asks it."""
     lanes: list[LaneStatus] = []
     control: dict[str, int] = {}
     """Events of the control socket: messages and peers refused, and why."""

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from relayd.status import LaneStatus, Outcomes, Ring, Status, TransceiverStatus, WorkerStatus
+from relayd.status import LaneStatus, Outcomes, ProcessStatus, Ring, Status, TransceiverStatus, WorkerStatus
 
 # A ring this full is about to refuse records; two thirds leave time to look.
 FILL_WARNING = 0.66
@@ -26,6 +26,8 @@ def render(status: Status) -> RenderableType:
         _outcomes("Packets received", status.packets()),
         _outcomes("Records from return rings", status.records()),
     ]
+    if status.processes:
+        parts.append(_processes(status.processes, status.release))
     if status.transceivers:
         parts.append(_transceivers(status.transceivers))
     if status.lanes:
@@ -99,6 +101,16 @@ def _outcomes(title: str, outcomes: Outcomes) -> Table:
     for name, count in sorted(outcomes.outcomes.items(), key=lambda item: -item[1]):
         if count:
             table.add_row(name, str(count), f"{100 * count / max(outcomes.taken, 1):.2f} %")
+    return table
+
+
+def _processes(processes: Iterable[ProcessStatus], release: str) -> Table:
+    """Two releases side by side during an upgrade; the one that is not relayd's own stands out."""
+    table = _table("Processes of transceiverd", "process", "pid", "release", "state", "calls")
+    for process in processes:
+        shown = Text(process.release, style="default" if process.release == release else "yellow")
+        calls = "" if process.calls is None else str(process.calls)
+        table.add_row(process.name, str(process.pid), shown, process.state, calls)
     return table
 
 

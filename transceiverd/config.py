@@ -66,6 +66,15 @@ class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             "upgrade --deadline` say it for one occasion. Reload.",
         ),
     ] = 0.0
+    upgrade_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=604_800,
+            description="How long calls go on in transceivers of the older release after an upgrade. Default 3600: "
+            "hardly a call lasts longer, and until then the older ones keep their memory. Reload.",
+        ),
+    ] = 3600.0
     goodbyes_per_second: Annotated[
         float,
         Meta(

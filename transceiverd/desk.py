@@ -20,27 +20,35 @@ if TYPE_CHECKING:
 log = logging.getLogger("calls")
 
 HALF_OPEN = "too_many_handshakes"  # the counter, and the code of the refusal
+# Two are right during an upgrade; a third means that one of them broke and was not noticed yet.
+LINKS_MAX = 2
 SESSIONS_A_PAGE = 64  # of about 1.5 kB each: a page stays well below a message's size
 
 
 class Desk:
-    """Serves one signalling process at a time; a new one takes over when its socket comes."""
+    """Serves the signalling process; while a new one takes over from it, both."""
 
     def __init__(self, transceiver: "Transceiver") -> None:
         self._transceiver = transceiver
-        self._link: Link | None = None
+        self._links: list[Link] = []
 
     def use(self, end: socket.socket) -> None:
         """Talk to this signalling process from now on."""
-        if self._link is not None:
-            self._link.close()
-        self._link = Link(end, self._on_message, self._gone)
+        link = Link(
+            end, lambda message, _descriptors: self._on_message(link, message), lambda: self._links.remove(link)
+        )
+        self._links.append(link)
+        while len(self._links) > LINKS_MAX:
+            self._links.pop(0).close()
         self.tell_load()
 
     def tell_load(self) -> None:
-        """How full we are; also the sign that the control thread turns. Without a link, ask for one again."""
+        """How full we are; also the sign that the control thread turns. Without a link, ask for one again: signalling
+        died, and a successor comes; or only the link broke. Not at once when that is seen: where descriptors ran out a
+        new link would break as soon, and again.
+        """
         transceiver = self._transceiver
-        if self._link is None:
+        if not self._links:
             transceiver.supervisor.send(links.NeedSignalling())
             return
         calls = len(transceiver.calls)
@@ -53,24 +61,20 @@ class Desk:
         self._say(links.CallEnded(snapshot))
 
     def _say(self, message: links.Message) -> None:
-        if self._link is not None:
-            self._link.send(message)
+        for link in list(self._links):
+            link.send(message)
 
-    def _gone(self) -> None:
-        """Signalling died, and a successor comes; or only the link broke, then the next `tell_load` asks for another.
-        Not at once: where descriptors ran out a new link would break as soon, and again."""
-        self._link = None
-
-    def _on_message(self, message: links.AnyMessage, _descriptors: list[int]) -> None:
+    def _on_message(self, link: Link, message: links.AnyMessage) -> None:
+        """Answered to whoever asked."""
         match message:
             case links.CreateCall():
-                self._say(self._create(message))
+                link.send(self._create(message))
             case links.Hangup(request, call_id, reason, owner):
-                self._say(links.HangupDone(request, self._hangup(call_id, reason, owner)))
+                link.send(links.HangupDone(request, self._hangup(call_id, reason, owner)))
             case links.Snapshot(request, call_id):
-                self._say(links.SnapshotReply(request, self._snapshot(call_id)))
+                link.send(links.SnapshotReply(request, self._snapshot(call_id)))
             case links.ListSessions(request, first_slot):
-                self._say(self._list(request, first_slot))
+                link.send(self._list(request, first_slot))
 
     def _create(self, message: links.CreateCall) -> links.Message:
         transceiver = self._transceiver

@@ -31,6 +31,18 @@ DEADLINE_SECONDS_MAX = 86_400
 KILL_AFTER_NS = 500_000_000  # beyond stop_seconds, for a process that does not end
 
 
+BAD_DEADLINE = Report(False, f"deadline: allowed are 0 to {DEADLINE_SECONDS_MAX} seconds")
+
+
+def read_deadline(arguments: Mapping[str, str], default: float) -> float | None:
+    """An order's `deadline` in seconds; None when it makes no sense."""
+    try:
+        seconds = float(arguments.get("deadline", default))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= DEADLINE_SECONDS_MAX else None
+
+
 class Drain:
     """One, for the daemon's whole life. `on_over` is called once, when no transceiver runs any more."""
 
@@ -56,13 +68,9 @@ class Drain:
 
     def order(self, arguments: Mapping[str, str], reply: Reply) -> None:
         """The order `drain`, with `deadline` in seconds."""
-        text = arguments.get("deadline", "")
-        try:
-            seconds = float(text) if text else self._house.settings.transceiver.drain_seconds
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds <= DEADLINE_SECONDS_MAX:
-            reply(Report(False, f"deadline: found {text[:40]!r}, allowed are 0 to {DEADLINE_SECONDS_MAX} seconds"))
+        seconds = read_deadline(arguments, self._house.settings.transceiver.drain_seconds)
+        if seconds is None:
+            reply(BAD_DEADLINE)
             return
         calls = self._places.calls
         self.begin(seconds)

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from shm.counters import Counters
+from shm.daemon.post import LeftProcess
 from shm.lane import Lane
 from shm.session import SessionSegment
 from transceiverd.config import TransceiverSection
+from transceiverd.legacy import LeftPlace
 from transceiverd.media.outcomes import COUNTER_NAMES as MEDIA_COUNTERS
 from transceiverd.outcomes import CONTROL_COUNTERS
 
@@ -42,6 +44,35 @@ class Holding:
             Counters.create(MEDIA_COUNTERS, index=index),
             os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC),
             os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC),
+        )
+
+    @classmethod
+    def adopt(cls, left: LeftPlace) -> "Holding":
+        """What our old code held. LayoutRefused when it is of a layout that we do not speak."""
+        return cls(
+            left.index,
+            SessionSegment.attach(left.sessions, writer=False),
+            Counters.attach(left.control_counters),
+            Counters.attach(left.media_counters),
+            left.control_fd,
+            left.media_fd,
+            left.incarnation,
+            {worker: Lane.attach(fds) for worker, fds in left.lanes.items()},
+        )
+
+    def left(self, deadline_ns: int, process: LeftProcess | None) -> LeftPlace:
+        """For our own new code."""
+        return LeftPlace(
+            index=self.index,
+            sessions=self.sessions.segment.fd,
+            control_counters=self.control_counters.fd,
+            media_counters=self.media_counters.fd,
+            control_fd=self.control_fd,
+            media_fd=self.media_fd,
+            incarnation=self.incarnation,
+            lanes={worker: list(lane.fds) for worker, lane in self.lanes.items()},
+            deadline_ns=deadline_ns,
+            process=process,
         )
 
     def renew(self) -> None:

@@ -45,7 +45,6 @@ class LeftRelay(msgspec.Struct):
 
     socket: int
     workers: int
-    layout: int
     port: int
     bind4: str
     bind6: str
@@ -56,6 +55,8 @@ class Legacy(msgspec.Struct):
 
     lock: int
     upgrades: int
+    deadline_seconds: float
+    """How long those that served until now may go on with the calls they have."""
     places: list[LeftPlace]
     doors: dict[str, LeftDoor]
     signalling: LeftProcess | None = None

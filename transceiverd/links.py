@@ -93,6 +93,10 @@ class Stop(Message, frozen=True):
     calls_per_second: float = 0.0
 
 
+class Taking(Message, frozen=True):
+    """The other way: attached, and signalling has been told that calls are taken."""
+
+
 class NeedSignalling(Message, frozen=True):
     """The other way: the link to signalling broke, a new one is wanted."""
 
@@ -115,6 +119,10 @@ class TransceiverGone(Message, frozen=True):
     """That process has ended."""
 
     transceiver: int
+
+
+class Serving(Message, frozen=True):
+    """The other way: the signalling process answers requests."""
 
 
 class Draining(Message, frozen=True):
@@ -226,10 +234,16 @@ class Load(Message, frozen=True):
     accepting: bool
 
 
+class Unknown(Message, frozen=True):
+    """Of a newer release, which stands beside this one during an upgrade: ignored."""
+
+
 AnyMessage = (
-    UseLane
+    Unknown
+    | UseLane
     | DropLane
     | NeedSignalling
+    | Taking
     | Alive
     | RelayAttached
     | RelayDetached
@@ -245,6 +259,7 @@ AnyMessage = (
     | UseTransceiver
     | TransceiverGone
     | RelayState
+    | Serving
     | Draining
     | CreateCall
     | CallCreated
@@ -259,8 +274,17 @@ AnyMessage = (
     | Load
 )
 
+
+class _Tagged(msgspec.Struct):
+    """Of any message, the part that says which it is."""
+
+    type: str
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
+_tags = msgspec.msgpack.Decoder(_Tagged)
+_KNOWN = {kind.__name__ for kind in AnyMessage.__args__}
 
 
 def encode(message: Message) -> bytes:
@@ -269,6 +293,11 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> AnyMessage:
-    """The message of a datagram. Raises msgspec.DecodeError when it is none of this release."""
-    message: AnyMessage = _decoder.decode(data)
+    """The message of a datagram; `Unknown` for one of another release. Raises msgspec.DecodeError when it is none."""
+    try:
+        message: AnyMessage = _decoder.decode(data)
+    except msgspec.ValidationError:
+        if _tags.decode(data).type in _KNOWN:
+            raise
+        return Unknown()
     return message

@@ -6,9 +6,11 @@ the kernel's queue and is not refused. A port that is taken is said at the start
 
 import contextlib
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transceiverd.legacy import LeftDoor
 from transceiverd.settings import Settings
 from transceiverd.signalling.selfsigned import server_context
 from transceiverd.signalling.server import open_tcp, open_unix
@@ -50,6 +52,21 @@ class Doors:
         _close({name: end for name, end in self.sockets.items() if name not in kept})
         self.sockets = {**kept, **opened}
         self.addresses = {name: address for name, (_, address) in wanted.items()}
+
+    @classmethod
+    def adopt(cls, left: Mapping[str, LeftDoor]) -> "Doors":
+        """Those of our old code."""
+        return cls(
+            {name: socket.socket(fileno=door.fd) for name, door in left.items()},
+            {name: Address(door.host, door.port) for name, door in left.items()},
+        )
+
+    def left(self) -> dict[str, LeftDoor]:
+        """For our own new code."""
+        return {
+            name: LeftDoor(end.fileno(), self.addresses[name].host, self.addresses[name].port)
+            for name, end in self.sockets.items()
+        }
 
     def fds(self) -> list[int]:
         """Every descriptor that the signalling process keeps."""

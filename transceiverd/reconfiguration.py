@@ -71,6 +71,11 @@ class Reconfiguration:
             lambda problem: ended(Report(False, problem)) if problem else self._spread(change, ended)
         )
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no reload is under way."""
+        return not self._spreading
+
     def taken(self, name: str, version: int) -> None:
         """A process uses the settings."""
         spreading = self._spreading.get(version)

@@ -53,6 +53,23 @@ class RelayAttachment:
         self._refusals = 0
         self.attached = False
 
+    def adopt(self, end: socket.socket) -> None:
+        """Go on with the conversation that our old code had: attached, and nothing under way."""
+        end.setblocking(False)
+        self._socket = end
+        self.attached = True
+        self._loop.watch(end.fileno(), READ, self._readable)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no offer or question waits for its answer."""
+        return not self._offers and (self.attached or self._socket is None)
+
+    def fileno(self) -> int:
+        """Of the connection. Only while attached."""
+        assert self._socket is not None, "attached"
+        return self._socket.fileno()
+
     def start(self) -> None:
         """Try to attach, now and as long as it takes."""
         end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

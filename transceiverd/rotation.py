@@ -59,6 +59,11 @@ class Rotation:
 
     # ------------------------------------------------------------------ what may be asked
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no keys are being changed or asked for."""
+        return not self._busy
+
     def rotate(self, _arguments: Mapping[str, str], reply: Reply) -> None:
         """The order `keys-rotate`."""
 

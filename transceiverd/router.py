@@ -47,6 +47,7 @@ LOAD_FRESH_NS = 1_000_000_000
 # A transceiver that does not answer within this may be stuck, which its reports have not shown yet: where there is
 # another, that one is asked. Ten times what a busy one takes.
 OTHERS_TURN_SECONDS = 0.3
+PEERS_LOOK_SECONDS = 0.005
 DRAINING = "the server is being drained: it takes no new calls"
 SESSION_ID_BITS = 63
 ABANDONED = "abandoned"  # reason of the end of a call whose answer came too late for whoever asked
@@ -206,6 +207,12 @@ class LinkRouter:
             ]
             self._candidates = host_candidates(addresses, state.port)
             log.info("answers name %s, UDP port %d", ", ".join(str(address) for address in addresses), state.port)
+
+    async def await_peers(self, seconds: float) -> None:
+        """Until a call could be placed, or time is over."""
+        deadline = time.monotonic() + seconds
+        while self._roomiest(set()) is None and time.monotonic() < deadline:  # noqa: ASYNC110 - many things make it true
+            await asyncio.sleep(PEERS_LOOK_SECONDS)
 
     def drain(self, retry_after: int) -> None:
         """The server is being emptied: no new calls, the others go on."""

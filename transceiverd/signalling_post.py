@@ -31,6 +31,8 @@ class SignallingPost(Post[links.Message]):
         self._house = house
         self._doors = doors
         self.beats = 0
+        self.beside = False
+        """Whether one of an older release serves, until the next one that starts here does."""
         self._watch = house.new_watch()
         self._say = on_message
         super().__init__(
@@ -59,9 +61,8 @@ class SignallingPost(Post[links.Message]):
 
     def _be_signalling(self, control: socket.socket) -> None:
         house = self._house
-        run_signalling(
-            SignallingBirth(house.supervisor, house.machine, house.settings, self._doors, house.lock_fd), control
-        )
+        born_with = (house.supervisor, house.machine, house.settings, self._doors, house.lock_fd, self.beside)
+        run_signalling(SignallingBirth(*born_with), control)
 
     def _said(self, data: bytes) -> None:
         message = links.decode(data)

@@ -26,6 +26,7 @@ from transceiverd.settings import Settings, read_settings
 log = logging.getLogger("signalling")
 
 EXIT_CANNOT_LISTEN = 69  # sysexits(3): a service is unavailable
+PEERS_PATIENCE_SECONDS = 2.0  # for the first report of a transceiver
 BEAT_SECONDS = 0.2  # several within the shortest stuck_after_ms
 THREADS = ("control", "media")  # whose counters come with a transceiver, in this order
 
@@ -39,6 +40,8 @@ class SignallingBirth:
     settings: Settings
     doors: Doors
     lock_fd: int
+    beside: bool
+    """Whether one of an older release serves until this one does."""
 
 
 def run_signalling(birth: SignallingBirth, control: socket.socket) -> None:
@@ -52,6 +55,7 @@ class Signalling:
 
     def __init__(self, birth: SignallingBirth) -> None:
         settings = birth.settings
+        self._beside = birth.beside
         self._router = LinkRouter(birth.machine, settings.transceiver.advertise, settings.signalling)
         self._listeners = Listeners(
             settings.signalling,
@@ -68,10 +72,13 @@ class Signalling:
         supervisor = Link(control, lambda message, fds: self._obey(supervisor, message, fds), self._done.set)
         self._beat(supervisor)
         try:
+            if self._beside:  # the one before us serves on until we can do as well
+                await self._router.await_peers(PEERS_PATIENCE_SECONDS)
             await self._listeners.start()
         except OSError as error:
             log.error("cannot listen: %s", error)
             sys.exit(EXIT_CANNOT_LISTEN)
+        supervisor.send(links.Serving())
         await self._done.wait()
         await self._listeners.stop()
 

@@ -8,21 +8,26 @@ dies or stands still. It ends by a drain (drain.py).
 import gc
 import logging
 import signal
+import socket
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shm import attach
-from shm.daemon.handover import Inherited
+from shm.daemon.handover import Inherited, unblock_signals
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.loop import EventLoop
 from shm.daemon.notify import notify
-from shm.daemon.orders import OrderDesk
+from shm.daemon.orders import Handler, OrderDesk, Reply, Report
 from shm.daemon.post import Post, end_all
 from shm.daemon.process import raise_descriptor_limit
+from shm.daemon.release import RELEASE, installed_release
 from shm.daemon.reload import Source
+from shm.daemon.succession import Succession
 from shm.daemon.watchdog import Sign, Watchdog
 from transceiverd import links
-from transceiverd.drain import Drain
+from transceiverd.drain import BAD_DEADLINE, Drain, read_deadline
 from transceiverd.holding import Holding
+from transceiverd.legacy import LeftRelay, Legacy
 from transceiverd.link import socket_pair
 from transceiverd.listening import Doors
 from transceiverd.reconfiguration import Reconfiguration
@@ -31,6 +36,7 @@ from transceiverd.rotation import Rotation
 from transceiverd.settings import Settings
 from transceiverd.signalling.server import SHUTDOWN_SECONDS
 from transceiverd.signalling_post import SignallingPost
+from transceiverd.takeover import Takeover
 from transceiverd.transceivers import House, Place, Places
 
 log = logging.getLogger("supervisor")
@@ -44,17 +50,22 @@ class Supervisor:
     """Everything that transceiverd is, from start to end. `run` returns after SIGTERM or SIGINT."""
 
     def __init__(self, settings: Settings, source: Source[Settings], inherited: Inherited | None = None) -> None:
-        """Take the lock, the ports and the memory.
+        """Take the lock, the ports and the memory, from the system or from an older code of this process.
 
         Raises RuntimeDirectoryRefused, LockHeld, KeyFileError, OSError.
         """
         raise_descriptor_limit()
         runtime_directory = Path(settings.directory)
         prepare_runtime_directory(runtime_directory)
-        self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
+        legacy = None if inherited is None else inherited.state(Legacy)
+        if legacy is None:
+            self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
+        else:
+            self._lock = RuntimeLock.adopt(runtime_directory / LOCK_NAME, legacy.lock)
         self._machine = settings.ringline.machine
         self._relay_state = links.RelayState(attached=False)
-        self._doors = Doors()
+        self._workers = 0  # of relayd
+        self._doors = Doors() if legacy is None else Doors.adopt(legacy.doors)
         self._doors.open(settings, runtime_directory)
         self._loop = EventLoop()
         self._rotation = Rotation(
@@ -72,6 +83,7 @@ class Supervisor:
             current=lambda: self._reconfiguration.settings,
         )
         self._places = Places(house, self)
+        older = [] if legacy is None else [self._places.adopt(left) for left in legacy.places]
         self._places.open()
         self._signalling = SignallingPost(
             house,
@@ -80,6 +92,7 @@ class Supervisor:
             on_ended=lambda: self._reconfiguration.gone("signalling"),
             on_message=self._signalling_says,
         )
+        self._takeover = Takeover(house, self._signalling, self._settled, self._offer_new)
         self._drain = Drain(house, self._places, self._signalling, self._loop.stop)
         self._terminations = 0
         self._relay = RelayAttachment(
@@ -90,17 +103,22 @@ class Supervisor:
             self._detached,
             self._worker_replaced,
         )
-        self._orders = OrderDesk(
-            self._loop,
-            runtime_directory,
-            "transceiverd",
-            {
-                "reload": lambda _arguments, reply: self._reconfiguration.reload(reply),
-                "keys-rotate": self._rotation.rotate,
-                "keys-show": self._rotation.show,
-                "drain": self._drain.order,
-            },
-        )
+        self._upgrade_seconds: float | None = None
+        self._upgrades = 0
+        self._succession = Succession(self._loop, "transceiverd", self._leave, self._is_quiet)
+        if inherited is not None and legacy is not None:
+            self._adopt(inherited, legacy, older)
+        self._orders = OrderDesk(self._loop, runtime_directory, "transceiverd", self._order_handlers())
+
+    def _order_handlers(self) -> dict[str, Handler]:
+        return {
+            "reload": lambda _arguments, reply: self._reconfiguration.reload(reply),
+            "keys-rotate": self._rotation.rotate,
+            "keys-show": self._rotation.show,
+            "drain": self._drain.order,
+            "upgrade": self._upgrade,
+            "releases": self._releases,
+        }
 
     @property
     def _settings(self) -> Settings:
@@ -116,19 +134,25 @@ class Supervisor:
         return self._places.posts()
 
     def _posts(self) -> list[Post[links.Message]]:
-        return [*self._places.posts().values(), self._signalling]
+        """Those of this release; an older one's leave, and need not know of new settings."""
+        posts = [*self._places.posts().values(), self._signalling]
+        return [post for post in posts if post.process is None or post.process.release == RELEASE]
 
     def run(self) -> None:
         """Serve until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._terminate)
-        self._loop.on_signal(signal.SIGHUP, self._reconfiguration.reload)
+        self._loop.on_signal(signal.SIGHUP, self._hang_up)
+        unblock_signals()
         gc.collect()
         gc.freeze()  # a collection here or in a child would else touch, and so copy, every page they share
         for place in self._places:
-            place.post.start()
+            if place.post.process is None:
+                place.post.start()
         self._signalling.start()
-        self._relay.start()
+        if not self._relay.attached:
+            self._relay.start()
+        self._takeover.begin()
         self._places.watch()
         self._signalling.look()
         notify("READY=1")
@@ -142,7 +166,7 @@ class Supervisor:
         """Join the new process to signalling, and tell both how things stand."""
         self._relay.tell(attach.Incarnation(place.index, place.holding.incarnation))
         self._join(place)
-        if self._relay.attached:
+        if self._relay.attached and place.offered:
             place.post.send(links.RelayAttached())
 
     def transceiver_ended(self, place: Place) -> None:
@@ -199,8 +223,97 @@ class Supervisor:
         return signs
 
     def _signalling_says(self, message: links.AnyMessage) -> None:
-        if isinstance(message, links.SettingsTaken):
-            self._reconfiguration.taken("signalling", message.version)
+        match message:
+            case links.SettingsTaken(version):
+                self._reconfiguration.taken("signalling", version)
+            case links.Serving():
+                self._takeover.serving()
+
+    # ------------------------------------------------------------------ new code in this process
+
+    def _hang_up(self) -> None:
+        """SIGHUP: take what was changed, be it code or configuration."""
+        if installed_release() != RELEASE:
+            self._succession.begin(lambda _refused: None)
+        else:
+            self._reconfiguration.reload()
+
+    def _upgrade(self, arguments: Mapping[str, str], reply: Reply) -> None:
+        """The order `upgrade`, with `deadline` in seconds."""
+        seconds = read_deadline(arguments, self._settings.transceiver.upgrade_seconds)
+        if seconds is None:
+            reply(BAD_DEADLINE)
+            return
+        self._upgrade_seconds = seconds
+        self._succession.order(arguments, reply)
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing is under way that only this process's memory knows of."""
+        parts = (self._relay, self._rotation, self._reconfiguration, self._takeover)
+        calm = self._loop.running and not self._drain.begun and all(part.quiet for part in parts)
+        return calm and all(post.quiet for post in [*self._transceivers().values(), self._signalling])
+
+    def _leave(self) -> tuple[Legacy, list[int]]:
+        state = self._relay_state
+        given = self._upgrade_seconds
+        legacy = Legacy(
+            lock=self._lock.fd,
+            upgrades=self._upgrades + 1,
+            deadline_seconds=self._settings.transceiver.upgrade_seconds if given is None else given,
+            places=[place.left() for place in self._places],
+            doors=self._doors.left(),
+            signalling=self._signalling.left(),
+            relay=LeftRelay(self._relay.fileno(), self._workers, state.port, state.bind4, state.bind6)
+            if self._relay.attached
+            else None,
+        )
+        return legacy, legacy.descriptors()
+
+    def _adopt(self, inherited: Inherited, legacy: Legacy, older: Sequence[Place]) -> None:
+        """Processes and conversations go on; those that served until now leave when others do."""
+        self._upgrades = legacy.upgrades
+        if legacy.relay is not None:
+            left = legacy.relay
+            self._workers = left.workers
+            self._relay_state = links.RelayState(True, left.port, left.bind4, left.bind6)
+            self._relay.adopt(socket.socket(fileno=left.socket))
+        for place in older:
+            place.offered = self._relay.attached
+        self._takeover.plan(older, legacy)
+        inherited.claim(legacy.descriptors())
+        unclaimed = inherited.close_rest()
+        log.info("release %s goes on with what %s left%s", RELEASE, inherited.release,
+                 f"; {unclaimed} descriptors of it are unknown here" if unclaimed else "")  # fmt: skip
+
+    def _offer_new(self) -> None:
+        """To relayd, the lanes of transceivers that have none there yet."""
+        if self._relay.attached:
+            for place in self._places:
+                if not place.offered:
+                    for offer in self._lanes_of(place, self._workers):
+                        self._relay.tell(*offer)
+            self._relay.tell(attach.Ready(len(self._places.serving)))
+
+    def _settled(self, older: Sequence[Place]) -> bool:
+        """Whether relayd has taken them and they take calls."""
+        if not self._relay.quiet:
+            return False
+        for place in self._places:
+            if self._relay.attached and not place.offered:
+                place.offered = True
+                place.post.send(links.RelayAttached())
+        return not self._relay.attached or all(place.taking for place in self._places if place not in older)
+
+    def _releases(self, _arguments: Mapping[str, str], reply: Reply) -> None:
+        """The order `releases`: which process runs which code, and how far an upgrade is."""
+        rows = [place.describe() for place in self._places]
+        if self._signalling.process is not None:
+            process = self._signalling.process
+            rows.append({"name": "signalling", "pid": process.pid, "release": process.release, "state": "serving"})
+        rows.insert(0, {"name": "supervisor", "pid": self._lock.owner_pid, "release": RELEASE, "state": "serving"})
+        details = {"upgrades": self._upgrades, "upgrading": not self._takeover.quiet, "processes": rows}
+        older = sorted({str(row["release"]) for row in rows} - {RELEASE})
+        reply(Report(True, f"release {RELEASE}" + (f", calls end in {', '.join(older)}" if older else ""), details))
 
     # ------------------------------------------------------------------ the relay
 
@@ -208,6 +321,7 @@ class Supervisor:
         """relayd speaks: make the lanes that are missing, give them to the transceivers, offer everything."""
         if welcome.machine != self._machine:
             log.error("relayd is machine %d, we are %d: set [ringline] machine alike", welcome.machine, self._machine)
+        self._workers = welcome.workers
         self._relay_state = links.RelayState(True, welcome.port, welcome.bind4, welcome.bind6)
         offers: list[Offer] = []
         for place in self._places:
@@ -239,12 +353,14 @@ class Supervisor:
 
     def _attached(self) -> None:
         for place in self._places:
+            place.offered = True
             place.post.send(links.RelayAttached())
         self._signalling.send(self._relay_state)
 
     def _detached(self) -> None:
         self._relay_state = links.RelayState(attached=False)
         for place in self._places:
+            place.offered = False
             place.post.send(links.RelayDetached())
         self._signalling.send(self._relay_state)
 

@@ -325,6 +325,8 @@ class Transceiver:
             case links.RelayAttached():
                 self.attached = True
                 self.lanes.mark_all_behind(self.calls.slots())
+                self.desk.tell_load()
+                self.supervisor.send(links.Taking())
                 self._ask_turn()
             case links.RelayDetached():
                 self.attached = False

@@ -5,6 +5,7 @@ all of them, and gives out numbers. A place serves, until it is asked to leave: 
 up when its process has ended with the last one (a drain, or an upgrade that put a newer release beside it).
 """
 
+import logging
 import os
 import socket
 import time
@@ -14,16 +15,20 @@ from typing import Protocol
 
 from relayd.ufrag_keys import UfragKeys
 from shm.counters import Counters
-from shm.daemon.loop import EventLoop
+from shm.daemon.loop import EventLoop, Timer
 from shm.daemon.post import Post
 from shm.daemon.restarts import RestartBackoff
 from shm.daemon.stall import StallWatch
 from transceiverd import links
 from transceiverd.holding import Holding
+from transceiverd.legacy import LeftPlace
 from transceiverd.link import socket_pair
 from transceiverd.settings import Settings
 from transceiverd.transceiver import Birth, run_transceiver
 
+log = logging.getLogger("supervisor")
+
+SECOND_NS = 1_000_000_000
 LOOKS_PER_STALL = 8  # at the heartbeats within stuck_after_ms
 # A crash loop: this many deaths in the window are answered at once, further ones ever later.
 RESTART_BURST = 5
@@ -84,6 +89,13 @@ class Place:
 
     def __init__(self, holding: Holding, house: House, neighbours: Neighbourhood) -> None:
         self.holding = holding
+        self.offered = False
+        """Whether relayd has its lanes."""
+        self.taking = False
+        """Whether its process has said that it takes calls."""
+        self.deadline_ns = 0
+        """When its calls are ended, CLOCK_MONOTONIC; 0: never."""
+        self._goodbye: Timer | None = None
         self._house = house
         self._neighbours = neighbours
         self.new_watches()
@@ -115,6 +127,43 @@ class Place:
         """Take no new call, end with the last one."""
         self.post.leave(links.Leave())
 
+    def leave_until(self, deadline_ns: int) -> None:
+        """`leave`; calls that live at the deadline are ended, at the configured pace."""
+        self.deadline_ns = deadline_ns
+        self._goodbye = self._house.loop.call_at(deadline_ns, self._say_goodbye)
+        self.leave()
+
+    def _say_goodbye(self) -> None:
+        config = self._house.settings.transceiver
+        pace = config.goodbyes_per_second
+        log.info("%s ends its last %d calls", self.post.name, self.calls)
+        self.post.retire(links.Stop("upgrade", pace))
+        seconds = (self.calls / pace if pace else 0.0) + config.stop_seconds + 1.0
+        self._goodbye = self._house.loop.call_after(int(seconds * SECOND_NS), self.post.kill)
+
+    def close(self) -> None:
+        """Give up what it holds."""
+        if self._goodbye is not None:
+            self._goodbye.cancel()
+        self.holding.close()
+
+    def describe(self) -> dict[str, str | int]:
+        """For people: which code it runs, and what it does."""
+        process = self.post.process
+        left_ns = self.deadline_ns - time.monotonic_ns()
+        state = f"leaving within {max(0, left_ns) // SECOND_NS} s" if self.deadline_ns else "serving"
+        return {
+            "name": self.post.name,
+            "pid": 0 if process is None else process.pid,
+            "release": "" if process is None else process.release,
+            "state": state,
+            "calls": self.calls,
+        }
+
+    def left(self) -> LeftPlace:
+        """For our own new code."""
+        return self.holding.left(self.deadline_ns, self.post.left())
+
     def look(self, now: int) -> None:
         """Kill a process of which a loop stands still: the beat comes from the loop itself, whether it has work or not.
 
@@ -140,13 +189,18 @@ class Place:
         run_transceiver(birth, control)
 
     def _started(self) -> None:
+        self.taking = False
         self.new_watches()
         self._neighbours.transceiver_started(self)
         if self.post.leaving:
             self.leave()
 
     def _hear(self, data: bytes) -> None:
-        self._neighbours.transceiver_says(self, links.decode(data))
+        message = links.decode(data)
+        if isinstance(message, links.Taking):
+            self.taking = True
+        else:
+            self._neighbours.transceiver_says(self, message)
 
     def new_watches(self) -> None:
         """A new process starts with a clean slate; so does everyone after a reload that may have changed the time."""
@@ -188,10 +242,18 @@ class Places:
         place = self._by_index[holding.index] = Place(holding, self._house, self._neighbours)
         return place
 
+    def adopt(self, left: LeftPlace) -> Place:
+        """The place that our old code had. LayoutRefused when its memory is of a layout that we do not speak."""
+        place = self._add(Holding.adopt(left))
+        if left.process is not None:
+            place.post.adopt(left.process)
+        place.deadline_ns = left.deadline_ns
+        return place
+
     def give_up(self, place: Place) -> None:
         """Its process has ended for good: its memory and its number are free."""
         del self._by_index[place.index]
-        place.holding.close()
+        place.close()
 
     @property
     def serving(self) -> list[Place]:

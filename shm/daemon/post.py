@@ -172,8 +172,9 @@ class Post(Generic[M]):
             return None
         return LeftProcess(process.pid, process.pidfd, process.outbox.fileno(), process.started_ns, process.release)
 
-    def adopt(self, left: LeftProcess) -> None:
-        """The process that our old code started: a child of ours all the same."""
+    def adopt(self, left: LeftProcess, *, last: bool = False) -> None:
+        """The process that our old code started: a child of ours all the same. `last`: no other shall follow it."""
+        self._stopping = last
         control = socket.socket(fileno=left.control)
         self.process = self._watch_process(left.pid, left.pidfd, control)
         self.process.started_ns, self.process.release = left.started_ns, left.release

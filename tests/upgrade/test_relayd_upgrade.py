@@ -1,57 +1,26 @@
 """relayd replaces its own code under live calls: the same process, port and lanes; new workers; no packet lost."""
 
-import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.daemons import Server, running, wait_for
+from tests.daemons import running, wait_for
 from tests.relayctl import relayctl, start_relayctl
-from tests.udp_caller import UdpCaller
+from tests.upgrade.calls import assert_heard_on, assert_none_missing, calls_on, step_until
 
 CALLS = 20
 
 
-@contextlib.contextmanager
-def calls_on(server: Server, count: int = CALLS) -> Iterator[list[UdpCaller]]:
-    """So many calls that talk."""
-    with contextlib.ExitStack() as stack:
-        callers = [stack.enter_context(UdpCaller(server.calls_url, seed=seed)) for seed in range(count)]
-        for caller in callers:
-            caller.connect()
-        yield callers
-
-
-def step_until(callers: list[UdpCaller], until: Callable[[], object], seconds: float = 20.0) -> bool:
-    """Move all calls on, until it is true."""
-    deadline = time.monotonic() + seconds
-    while not until() and time.monotonic() < deadline:
-        for caller in callers:
-            caller.step(0.0005)
-    return bool(until())
-
-
-def numbers_missing(caller: UdpCaller) -> int:
-    """Packets between the first and the last echo that did not come back."""
-    numbers = [int(packet[12:].split()[1]) for packet in caller.client.heard]
-    return (numbers[-1] - numbers[0]) % 65536 + 1 - len(set(numbers))
-
-
 def test_relayd_upgrade_loses_no_packet_of_twenty_calls() -> None:
-    with running(workers=2) as server, calls_on(server) as callers:
+    with running(workers=2) as server, calls_on(server, CALLS) as callers:
         before = server.pids("relayd")
         process = server.daemons["relayd"].pid
         order = start_relayctl(server, "upgrade", "relayd")
         assert step_until(callers, lambda: order.poll() is not None, 60), "relayctl upgrade did not end"
         assert order.returncode == 0, server.log.read_text()
-        heard = [len(caller.client.heard) for caller in callers]
-        assert step_until(
-            callers, lambda: all(len(c.client.heard) > n + 25 for c, n in zip(callers, heard, strict=True))
-        )
-        assert [numbers_missing(caller) for caller in callers] == [0] * CALLS
+        assert_heard_on(callers)
+        assert_none_missing(callers)
         after = server.pids("relayd")
         assert server.daemons["relayd"].pid == process
         assert after.keys() == before.keys()
@@ -93,6 +62,5 @@ def test_relayd_upgrade_goes_on_as_before_for_who_comes_and_goes_later() -> None
         with calls_on(server, 2) as callers:
             for pid in server.pids("relayd").values():
                 os.kill(pid, signal.SIGKILL)
-            heard = len(callers[0].client.heard)
-            assert step_until(callers, lambda: len(callers[0].client.heard) > heard + 25)
+            assert_heard_on(callers)
         assert server.stop("relayd") == 0

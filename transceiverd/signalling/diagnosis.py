@@ -20,7 +20,7 @@ NO_MEDIA_MS = 3_000.0
 
 ENDED = frozenset({"closing", "closed"})
 # Ends that somebody wanted: nothing to explain. The other reasons are time-outs and failures.
-ORDERLY = frozenset({"hangup", "close notify", "local close", "bye", "shutdown"})
+ORDERLY = frozenset({"hangup", "close notify", "local close", "bye", "shutdown", "upgrade"})
 
 
 class Advice(msgspec.Struct, frozen=True):

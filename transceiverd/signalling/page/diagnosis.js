@@ -60,6 +60,7 @@ const DELAYED = {
 const ORDERLY = {
   hangup: ["The call was hung up at the server", ""],
   shutdown: ["The server was stopped", "Call again when it is back."],
+  upgrade: ["The server was upgraded", "Call again."],
 };
 const LOST = [
   "The server knows this call no more",
