@@ -28,6 +28,8 @@ LOOKS_PER_STALL = 8
 # A worker leaves within one batch; one that does not is killed.
 LEAVE_PATIENCE_NS = 500_000_000
 SWAP_LOOK_NS = 2_000_000
+# It serves on until it leaves, so there is no hurry; killed, it would lose the batch in its hands.
+SWAP_PATIENCE_NS = 10_000_000_000
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class Swapping:
         if self._posts:
             post = self._posts[0]
             post.swap(Leave())
-            give_up = self._loop.call_after(LEAVE_PATIENCE_NS, lambda: post.kill_stuck("does not leave"))
+            give_up = self._loop.call_after(SWAP_PATIENCE_NS, lambda: post.kill_stuck("does not leave"))
             self._await_turn(post, post.pid, None, give_up)
 
     def _await_turn(self, post: WorkerPost, old: int | None, heartbeat: int | None, give_up: Timer) -> None:

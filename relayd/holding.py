@@ -11,6 +11,7 @@ from relayd.sockets import WorkerSockets
 from shm.counters import Counters
 from shm.flows import FlowTable
 from shm.lane import CONTROL_OUT, MEDIA_OUT, Lane
+from shm.segment import Segment
 
 
 @dataclass(eq=False)
@@ -50,6 +51,10 @@ class Holding:
         counters.batch_in_hand = self.counters.batch_in_hand
         self.counters.segment.close()
         self.counters = counters
+
+    def segments(self) -> list[Segment]:
+        """All of them."""
+        return [self.flows.segment, self.counters.segment, *(lane.segment for lane in self.lanes.values())]
 
     def fds(self) -> list[int]:
         """Every descriptor that the worker must keep."""

@@ -34,7 +34,7 @@ from relayd.status_report import Reporter
 from relayd.worker import worker_counter_names
 from shm.attach import Welcome
 from shm.daemon.config import ConfigurationError
-from shm.daemon.handover import Inherited, unblock_signals
+from shm.daemon.handover import Inherited, Left, unblock_signals
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.logs import set_log_level
 from shm.daemon.loop import EventLoop
@@ -161,7 +161,7 @@ class Supervisor:
         told = transceiverd is None or transceiverd.quiet
         return self._loop.running and told and self._keys.quiet and self._children.quiet
 
-    def _leave(self) -> tuple[Legacy, list[int]]:
+    def _leave(self) -> Left:
         legacy = Legacy(
             lock=self._lock.fd,
             listener=self._control.listener.fileno(),
@@ -171,7 +171,8 @@ class Supervisor:
             workers=[leave_worker(post) for post in self._children.posts],
             transceiverd=leave_transceiverd(self._control.transceiverd, self._attachments),
         )
-        return legacy, legacy.descriptors()
+        segments = [segment for holding in self._holdings for segment in holding.segments()]
+        return Left(legacy, legacy.descriptors(), {segment.major for segment in segments})
 
     def _releases(self, _arguments: Mapping[str, str], reply: Reply) -> None:
         """The order `releases`: how far an upgrade is."""

@@ -45,6 +45,7 @@ class Lane:
         incarnation: int = 0,
         control_fd: int | None = None,
         media_fd: int | None = None,
+        major: int | None = None,
     ) -> Lane: ...
     @staticmethod
     def attach(fds: Sequence[int]) -> Lane: ...

@@ -56,9 +56,9 @@ cdef class Lane:
     @staticmethod
     def create(
         transceiver, worker, *, handshake_in, media_in, control_out, media_out, incarnation=0,
-        control_fd=None, media_fd=None,
+        control_fd=None, media_fd=None, major=None,
     ):
-        """Make a lane; ring sizes in bytes, powers of two.
+        """Make a lane; ring sizes in bytes, powers of two. `major`: the layout that both daemons agreed on.
 
         `control_fd`, `media_fd`: eventfds that all lanes of a transceiver share; duplicated. None makes new ones.
         """
@@ -68,7 +68,7 @@ cdef class Lane:
         cdef Lane self = Lane.__new__(Lane)
         self.segment = Segment.create(
             RINGLINE_SEGMENT_LANE, size, index=transceiver, peer_index=worker, incarnation=incarnation,
-            name=f"lane-{transceiver}-{worker}",
+            name=f"lane-{transceiver}-{worker}", major=major,
         )
         self.header = <lane_header *>self.segment.base
         self._format(capacities)

@@ -25,7 +25,14 @@ class Segment:
     def incarnation(self, value: int) -> None: ...
     @staticmethod
     def create(
-        kind: int, size: int, *, index: int = 0, peer_index: int = 0, incarnation: int = 0, name: str = "segment"
+        kind: int,
+        size: int,
+        *,
+        index: int = 0,
+        peer_index: int = 0,
+        incarnation: int = 0,
+        name: str = "segment",
+        major: int | None = None,
     ) -> Segment: ...
     @staticmethod
     def attach(fd: int, kind: int) -> Segment: ...

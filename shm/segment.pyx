@@ -40,10 +40,15 @@ cdef class Segment:
         self.fd = -1
 
     @staticmethod
-    def create(int kind, size, *, index=0, peer_index=0, incarnation=0, name="segment"):
-        """Make, allocate, fill in and seal a segment of `size` bytes. OSError when memory or descriptors run out."""
+    def create(int kind, size, *, index=0, peer_index=0, incarnation=0, name="segment", major=None):
+        """Make, allocate, fill in and seal a segment of `size` bytes. OSError when memory or descriptors run out.
+
+        `major`: the layout to make it in, which both sides agreed on; None: this release's own.
+        """
         if not sizeof(segment_header) <= size <= SIZE_MAX:
             raise ValueError(f"a segment has {sizeof(segment_header)} to {SIZE_MAX} bytes, not {size}")
+        if major is not None and major not in SUPPORTED_MAJORS:
+            raise LayoutRefused("layout major", major, " and ".join(map(str, SUPPORTED_MAJORS)))
         cdef Segment self = Segment.__new__(Segment)
         fd = _memfd(f"ringline-{name}")
         try:
@@ -51,6 +56,8 @@ cdef class Segment:
             os.posix_fallocate(fd, 0, size)
             self._map(fd, size)
             self._fill_in(kind, index, peer_index, incarnation)
+            if major is not None:
+                self.header.major = major
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
         except BaseException:
             os.close(fd)

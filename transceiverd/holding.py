@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from shm.counters import Counters
 from shm.daemon.post import LeftProcess
 from shm.lane import Lane
+from shm.segment import Segment
 from shm.session import SessionSegment
 from transceiverd.config import TransceiverSection
 from transceiverd.legacy import LeftPlace
@@ -82,8 +83,12 @@ class Holding:
         for lane in self.lanes.values():
             lane.incarnation = self.incarnation
 
-    def add_lanes(self, workers: int, config: TransceiverSection) -> list[int]:
-        """Make the lanes that are missing for so many relay workers; gives the workers they are for."""
+    def add_lanes(self, workers: int, config: TransceiverSection, layout: int) -> list[int]:
+        """Make the lanes that are missing for so many relay workers, or were made in another layout; gives the workers
+        they are for. LayoutRefused for a layout that this release does not speak."""
+        others = [worker for worker, lane in self.lanes.items() if lane.segment.major != layout]
+        for worker in others:
+            self.lanes.pop(worker).close()
         missing = [worker for worker in range(workers) if worker not in self.lanes]
         for worker in missing:
             self.lanes[worker] = Lane.create(
@@ -96,6 +101,7 @@ class Holding:
                 incarnation=self.incarnation,
                 control_fd=self.control_fd,
                 media_fd=self.media_fd,
+                major=layout,
             )
         return missing
 
@@ -109,6 +115,11 @@ class Holding:
     def lanes_of(self) -> Iterator[tuple[Lane, int]]:
         """Lanes with their workers."""
         return ((lane, worker) for worker, lane in self.lanes.items())
+
+    def segments(self) -> list[Segment]:
+        """All of them."""
+        own = [self.sessions.segment, self.control_counters.segment, self.media_counters.segment]
+        return own + [lane.segment for lane in self.lanes.values()]
 
     def descriptors(self) -> list[int]:
         """Every descriptor that the transceiver must keep."""

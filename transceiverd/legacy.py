@@ -48,6 +48,8 @@ class LeftRelay(msgspec.Struct):
     port: int
     bind4: str
     bind6: str
+    layout: int = 1
+    """Major, that lanes are made in."""
 
 
 class Legacy(msgspec.Struct):

@@ -138,6 +138,8 @@ class RelayState(Message, frozen=True):
     port: int = 0
     bind4: str = ""
     bind6: str = ""
+    problem: str = ""
+    """Why it is not attached."""
 
 
 # --------------------------------------------------------------- signalling <-> transceiver

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shm import attach
 from shm.daemon.loop import READ, EventLoop
+from shm.errors import LayoutRefused
 from shm.segment import SUPPORTED_MAJORS
 
 log = logging.getLogger("relay")
@@ -38,13 +39,16 @@ class RelayAttachment:
         on_attached: Callable[[], None],
         on_detached: Callable[[], None],
         on_worker_replaced: Callable[[int], None],
+        on_problem: Callable[[str], None] = lambda _why: None,
     ) -> None:
+        """`on_problem` is told, once for each reason, why there is no attach."""
         self._loop = loop
         self._path = directory / SOCKET_NAME
         self._on_welcome = on_welcome
         self._on_attached = on_attached
         self._on_detached = on_detached
         self._on_worker_replaced = on_worker_replaced
+        self._on_problem = on_problem
         self._socket: socket.socket | None = None
         self._offers: list[Offer] = []
         self._answered: Answered | None = None
@@ -126,7 +130,7 @@ class RelayAttachment:
             case attach.Welcome():
                 try:
                     self._offers = self._on_welcome(message)
-                except (OSError, ValueError) as error:
+                except (OSError, ValueError, LayoutRefused) as error:
                     self._lost(f"lanes cannot be made: {error}")
                     return
                 self._send_next()
@@ -191,3 +195,4 @@ class RelayAttachment:
         if text != self._complaint:
             self._complaint = text
             log.warning("%s; trying again", text)
+            self._on_problem(text)

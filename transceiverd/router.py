@@ -321,7 +321,7 @@ class LinkRouter:
         reasons = [DRAINING] if self._drained else []
         now = time.monotonic_ns()
         if not self._relay.attached:
-            reasons.append("relayd is not attached")
+            reasons.append(f"relayd is not attached: {self._relay.problem}".removesuffix(": "))
         if self._relay.attached and not self._candidates:
             reasons.append("this machine has no address to answer with: set [transceiver] advertise")
         if not any(peer.usable(now) for peer in self._peers.values()):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shm import attach
-from shm.daemon.handover import Inherited, unblock_signals
+from shm.daemon.handover import Inherited, Left, unblock_signals
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.loop import EventLoop
 from shm.daemon.notify import notify
@@ -64,7 +64,7 @@ class Supervisor:
             self._lock = RuntimeLock.adopt(runtime_directory / LOCK_NAME, legacy.lock)
         self._machine = settings.ringline.machine
         self._relay_state = links.RelayState(attached=False)
-        self._workers = 0  # of relayd
+        self._workers, self._layout = 0, 0  # of relayd, as its last Welcome said
         self._doors = Doors() if legacy is None else Doors.adopt(legacy.doors)
         self._doors.open(settings, runtime_directory)
         self._loop = EventLoop()
@@ -102,6 +102,7 @@ class Supervisor:
             self._attached,
             self._detached,
             self._worker_replaced,
+            self._not_attached,
         )
         self._upgrade_seconds: float | None = None
         self._upgrades = 0
@@ -253,7 +254,7 @@ class Supervisor:
         calm = self._loop.running and not self._drain.begun and all(part.quiet for part in parts)
         return calm and all(post.quiet for post in [*self._transceivers().values(), self._signalling])
 
-    def _leave(self) -> tuple[Legacy, list[int]]:
+    def _leave(self) -> Left:
         state = self._relay_state
         given = self._upgrade_seconds
         legacy = Legacy(
@@ -263,18 +264,19 @@ class Supervisor:
             places=[place.left() for place in self._places],
             doors=self._doors.left(),
             signalling=self._signalling.left(),
-            relay=LeftRelay(self._relay.fileno(), self._workers, state.port, state.bind4, state.bind6)
+            relay=LeftRelay(self._relay.fileno(), self._workers, state.port, state.bind4, state.bind6, self._layout)
             if self._relay.attached
             else None,
         )
-        return legacy, legacy.descriptors()
+        segments = [segment for place in self._places for segment in place.holding.segments()]
+        return Left(legacy, legacy.descriptors(), {segment.major for segment in segments})
 
     def _adopt(self, inherited: Inherited, legacy: Legacy, older: Sequence[Place]) -> None:
         """Processes and conversations go on; those that served until now leave when others do."""
         self._upgrades = legacy.upgrades
         if legacy.relay is not None:
             left = legacy.relay
-            self._workers = left.workers
+            self._workers, self._layout = left.workers, left.layout
             self._relay_state = links.RelayState(True, left.port, left.bind4, left.bind6)
             self._relay.adopt(socket.socket(fileno=left.socket))
         for place in older:
@@ -321,7 +323,7 @@ class Supervisor:
         """relayd speaks: make the lanes that are missing, give them to the transceivers, offer everything."""
         if welcome.machine != self._machine:
             log.error("relayd is machine %d, we are %d: set [ringline] machine alike", welcome.machine, self._machine)
-        self._workers = welcome.workers
+        self._workers, self._layout = welcome.workers, welcome.layout
         self._relay_state = links.RelayState(True, welcome.port, welcome.bind4, welcome.bind6)
         offers: list[Offer] = []
         for place in self._places:
@@ -335,7 +337,7 @@ class Supervisor:
         holding = place.holding
         for worker in holding.drop_lanes(workers):
             place.post.send(links.DropLane(worker))
-        for worker in holding.add_lanes(workers, self._settings.transceiver):
+        for worker in holding.add_lanes(workers, self._settings.transceiver, self._layout):
             place.post.send(links.UseLane(worker), holding.lanes[worker].fds)
         return self._offers_of(holding)
 
@@ -362,6 +364,11 @@ class Supervisor:
         for place in self._places:
             place.offered = False
             place.post.send(links.RelayDetached())
+        self._signalling.send(self._relay_state)
+
+    def _not_attached(self, why: str) -> None:
+        """For who asks /readyz."""
+        self._relay_state = links.RelayState(attached=False, problem=why)
         self._signalling.send(self._relay_state)
 
     def _worker_replaced(self, worker: int) -> None:

@@ -15,13 +15,15 @@ Leaves out: what `state` is. Each daemon has structs of its own (relayd/legacy.p
 import os
 import signal
 import sys
-from collections.abc import Iterable
-from typing import NoReturn, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
+from shm.attach import named
 from shm.daemon.child import FORK_BLOCKED_SIGNALS
 from shm.daemon.release import RELEASE
+from shm.segment import SUPPORTED_MAJORS
 
 ENVIRONMENT = "RINGLINE_HANDOVER"
 VERSION = 1
@@ -42,6 +44,8 @@ class Envelope(msgspec.Struct):
     release: str
     descriptors: list[int]
     state: msgspec.Raw
+    layouts: list[int] = []
+    """Majors of the segments that come along."""
 
 
 class Inherited:
@@ -70,10 +74,26 @@ class Inherited:
         return len(self._unclaimed)
 
 
-def write(daemon: str, state: msgspec.Struct, descriptors: Iterable[int]) -> int:
+class Left(NamedTuple):
+    """What a supervisor leaves."""
+
+    state: msgspec.Struct
+    descriptors: Sequence[int]
+    layouts: Collection[int]
+    """Majors of the segments among them."""
+
+
+def write(daemon: str, left: Left) -> int:
     """Put the message into a memfd that an exec inherits; gives its descriptor."""
     encoded = msgspec.json.encode(
-        Envelope(VERSION, daemon, RELEASE, sorted(set(descriptors)), msgspec.Raw(msgspec.json.encode(state)))
+        Envelope(
+            VERSION,
+            daemon,
+            RELEASE,
+            sorted(set(left.descriptors)),
+            msgspec.Raw(msgspec.json.encode(left.state)),
+            sorted(set(left.layouts)),
+        )
     )
     fd = os.memfd_create("ringline-handover", 0)
     os.fchmod(fd, 0o600)
@@ -95,6 +115,12 @@ def received(daemon: str) -> Inherited | None:
     if envelope.version > VERSION:
         raise HandoverRefused(
             f"release {envelope.release} hands over in version {envelope.version}, this one takes up to {VERSION}"
+        )
+    foreign = set(envelope.layouts) - set(SUPPORTED_MAJORS)
+    if foreign:
+        raise HandoverRefused(
+            f"release {envelope.release} holds segments of layout {named(sorted(foreign))}, "
+            f"this one speaks {named(SUPPORTED_MAJORS)}"
         )
     if envelope.daemon != daemon:
         raise HandoverRefused(f"a {envelope.daemon} left it, and this is {daemon}")

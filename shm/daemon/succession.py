@@ -15,12 +15,11 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import IO
 
-import msgspec
-
 from shm.daemon import handover
+from shm.daemon.handover import Left
 from shm.daemon.loop import READ, EventLoop, Timer
 from shm.daemon.notify import notify, reloading
 from shm.daemon.orders import Reply, Report
@@ -44,10 +43,10 @@ class Succession:
         self,
         loop: EventLoop,
         daemon: str,
-        leave: Callable[[], tuple[msgspec.Struct, Iterable[int]]],
+        leave: Callable[[], Left],
         quiet: Callable[[], bool],
     ) -> None:
-        """`leave` gives the state and its descriptors as they are; `quiet`, whether they are all there is."""
+        """`leave` gives what there is as it is; `quiet`, whether that is all there is."""
         self._loop = loop
         self._daemon = daemon
         self._leave = leave
@@ -72,8 +71,7 @@ class Succession:
             done("an upgrade is at work already")
             return
         self._done = done
-        state, descriptors = self._leave()
-        message = handover.write(self._daemon, state, descriptors)
+        message = handover.write(self._daemon, self._leave())
         words = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the rehearsal has ended
         try:
             self._rehearsal = subprocess.Popen(
@@ -127,12 +125,11 @@ class Succession:
             return
         self._done("")
         reloading()
-        state, descriptors = self._leave()
-        descriptors = list(descriptors)
-        message = handover.write(self._daemon, state, descriptors)
+        left = self._leave()
+        message = handover.write(self._daemon, left)
         log.info("the code of this process is replaced by what is installed")
         try:
-            handover.replace_code(message, descriptors)
+            handover.replace_code(message, left.descriptors)
         except OSError as error:
             os.close(message)
             handover.unblock_signals()

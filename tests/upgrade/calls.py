@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from tests.daemons import Server
 from tests.udp_caller import UdpCaller
 
+SETTLING_PACKETS = 50
+
 
 @contextlib.contextmanager
 def calls_on(server: Server, count: int) -> Iterator[list[UdpCaller]]:
@@ -15,6 +17,7 @@ def calls_on(server: Server, count: int) -> Iterator[list[UdpCaller]]:
         callers = [stack.enter_context(UdpCaller(server.calls_url, seed=seed)) for seed in range(count)]
         for caller in callers:
             caller.connect()
+        assert step_until(callers, lambda: all(len(caller.client.heard) > SETTLING_PACKETS for caller in callers))
         yield callers
 
 
@@ -36,8 +39,13 @@ def assert_heard_on(callers: list[UdpCaller], packets: int = 25) -> None:
 
 
 def assert_none_missing(callers: list[UdpCaller]) -> None:
-    """Every packet between the first and the last echo came back."""
-    for caller in callers:
-        numbers = [int(packet[12:].split()[1]) for packet in caller.client.heard]
-        assert (numbers[-1] - numbers[0]) % 65536 + 1 == len(set(numbers)), "packets are missing"
+    """Every packet between the first and the last echo came back.
+
+    Not counted are those of the first second of a call, when some may come before its keys (DESIGN 2.5).
+    """
+    for place, caller in enumerate(callers):
+        numbers = [int(packet[12:].split()[1]) for packet in caller.client.heard][SETTLING_PACKETS:]
+        sent = {(numbers[0] + n) % 65536 for n in range((numbers[-1] - numbers[0]) % 65536 + 1)}
+        missing = sorted(sent - set(numbers))
+        assert not missing, f"call {place}: {len(missing)} of {len(sent)} are missing: {missing[:20]}"
         assert not caller.client.closed

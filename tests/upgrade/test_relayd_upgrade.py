@@ -12,6 +12,7 @@ from tests.upgrade.calls import assert_heard_on, assert_none_missing, calls_on, 
 CALLS = 20
 
 
+@pytest.mark.system
 def test_relayd_upgrade_loses_no_packet_of_twenty_calls() -> None:
     with running(workers=2) as server, calls_on(server, CALLS) as callers:
         before = server.pids("relayd")
