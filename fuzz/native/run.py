@@ -1,6 +1,7 @@
 """Runs the native targets, each for its share of the time, and says what came of it.
 
-`python -m fuzz.native.run --seconds 60 [target ...]`, or by `make fuzz`. An input that breaks an invariant or makes a
+`python -m fuzz.native.run --seconds 60 [target ...]`, or by `make fuzz`; `--executions 10000000` runs each target until
+it has tried that many inputs, however long it takes (the nightly command). An input that breaks an invariant or makes a
 sanitizer speak is kept under build/fuzz/findings; whoever mends the fault moves it to fuzz/corpus, where
 test_native_corpus.py replays it for ever. New inputs of a run stay under build/fuzz/corpus for the next one.
 """
@@ -11,6 +12,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,20 +68,22 @@ def environment(tree: Path, target: str) -> dict[str, str]:
     }
 
 
-def run_target(tree: Path, target: str, seconds: int) -> Outcome:
-    """Fuzz one target."""
+def run_target(tree: Path, target: str, seconds: int, executions: int = 0) -> Outcome:
+    """Fuzz one target for that long, or for that many inputs when their number is given."""
     found, findings = BUILD / "corpus" / target, BUILD / "findings"
     found.mkdir(parents=True, exist_ok=True)
     findings.mkdir(parents=True, exist_ok=True)
     command = [
-        "nice", str(tree / "fuzzer"), str(found), str(CORPUS / target), f"-max_total_time={seconds}",
+        "nice", str(tree / "fuzzer"), str(found), str(CORPUS / target),
+        f"-runs={executions}" if executions else f"-max_total_time={seconds}",
         f"-max_len={TARGETS[target]}", f"-timeout={INPUT_SECONDS_MAX}", f"-rss_limit_mb={MEMORY_MB_MAX}",
         "-print_final_stats=1", f"-artifact_prefix={findings}/{target}-",
     ]  # fmt: skip
+    start = time.monotonic()
     done = subprocess.run(
         command, env=environment(tree, target), capture_output=True, text=True, errors="replace", check=False
     )
-    return _outcome(target, seconds, done.returncode, done.stderr)
+    return _outcome(target, round(time.monotonic() - start), done.returncode, done.stderr)
 
 
 def replay(tree: Path, target: str, inputs: Path) -> str:
@@ -101,14 +105,14 @@ def _outcome(target: str, seconds: int, code: int, said: str) -> Outcome:
     return Outcome(target, int(executions[1]) if executions else 0, seconds, int(edges[-1]) if edges else 0, finding)
 
 
-def run_all(targets: list[str], seconds: int) -> int:
-    """Every target in turn. The number of those with a finding."""
+def run_all(targets: list[str], seconds: int, executions: int = 0) -> int:
+    """Every target in turn, for its share of the time or its number of inputs. The number of those with a finding."""
     tree = build()
     share = max(1, seconds // len(targets))
     print(HEADING, flush=True)
     outcomes = []
     for target in targets:
-        outcomes.append(run_target(tree, target, share))
+        outcomes.append(run_target(tree, target, share, executions))
         print(outcomes[-1].line(), flush=True)
     return sum(bool(outcome.finding) for outcome in outcomes)
 
@@ -117,12 +121,13 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
+    parser.add_argument("--executions", type=int, default=0, help="of each target, however long it takes")
     parser.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}; default: all")
     arguments = parser.parse_args()
     if wrong := set(arguments.targets) - set(TARGETS):
         parser.error(f"no such target: {', '.join(sorted(wrong))}")
     try:
-        return min(1, run_all(arguments.targets or list(TARGETS), arguments.seconds))
+        return min(1, run_all(arguments.targets or list(TARGETS), arguments.seconds, arguments.executions))
     except NoCompiler as missing:
         print(f"native targets left out: {missing}")
         return 0
