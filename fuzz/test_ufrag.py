@@ -31,6 +31,10 @@ def test_ufrag_any_text(text: str) -> None:
         assert ours == verdict(PLAIN.decode, part, REASONS)
         if not isinstance(ours, str):
             assert encode(ours) == part
+            # What the worker puts under the tag, byte by byte out of the words, is what the codec packs.
+            words = [PLAIN.decode_word(part.encode(), place) for place in (0, 10)]
+            tagged = bytes(PLAIN.body_byte(*words, index) for index in range(15))
+            assert tagged == (PLAIN.pack_body(ours) << 4).to_bytes(15, "big")
 
 
 @examples(300)

@@ -86,6 +86,25 @@ def run_target(tree: Path, target: str, seconds: int, executions: int = 0) -> Ou
     return _outcome(target, round(time.monotonic() - start), done.returncode, done.stderr)
 
 
+def keep(tree: Path, target: str) -> int:
+    """Commit what runs have found: inputs that reach what no committed one does. How many there are now."""
+    command = [
+        "nice", str(tree / "fuzzer"), "-merge=1", f"-max_len={TARGETS[target]}", str(CORPUS / target),
+        str(BUILD / "corpus" / target),
+    ]  # fmt: skip
+    subprocess.run(command, env=environment(tree, target), capture_output=True, check=True)
+    return len(list((CORPUS / target).iterdir()))
+
+
+def keep_all(targets: list[str]) -> int:
+    """For every target that was run."""
+    tree = build()
+    for target in targets:
+        if (BUILD / "corpus" / target).exists():
+            print(f"{target:<11} {keep(tree, target):>6} inputs")
+    return 0
+
+
 def replay(tree: Path, target: str, inputs: Path) -> str:
     """The committed inputs once each; what a sanitizer or an invariant said, or nothing."""
     command = ["nice", str(tree / "fuzzer"), "-runs=0", f"-timeout={INPUT_SECONDS_MAX}", str(inputs)]
@@ -122,12 +141,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
     parser.add_argument("--executions", type=int, default=0, help="of each target, however long it takes")
+    parser.add_argument(
+        "--keep", action="store_true", help="run nothing: add the best of what was found to fuzz/corpus"
+    )
     parser.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}; default: all")
     arguments = parser.parse_args()
     if wrong := set(arguments.targets) - set(TARGETS):
         parser.error(f"no such target: {', '.join(sorted(wrong))}")
+    targets = arguments.targets or list(TARGETS)
     try:
-        return min(1, run_all(arguments.targets or list(TARGETS), arguments.seconds, arguments.executions))
+        if arguments.keep:
+            return keep_all(targets)
+        return min(1, run_all(targets, arguments.seconds, arguments.executions))
     except NoCompiler as missing:
         print(f"native targets left out: {missing}")
         return 0
