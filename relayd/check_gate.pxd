@@ -4,18 +4,18 @@ from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum gate_verdict:
     GATE_OPEN = 0
-    GATE_FLOW                   # over the bound of a call's own addresses
+    GATE_FLOW                   # over the bound of one of a call's own addresses
     GATE_SLOT                   # over the bound of a call's new addresses
     GATE_ALL                    # over the bound of all new addresses
 
-# What one call has had in `second`.
+# What one call, or one address of a call, has had in `second`.
 cdef struct gate_entry:
     uint32_t second
     uint32_t known
     uint32_t strange
 
 cdef struct check_gate:
-    gate_entry *entries         # GATE_ENTRIES of them, by a keyed hash of the origin
+    gate_entry *entries         # GATE_ENTRIES of them, by a keyed hash of the origin, or of it and the flow
     uint64_t seed
     uint32_t second             # that `strange` is of
     uint32_t strange            # checks without a flow passed in it
@@ -30,17 +30,19 @@ cdef enum:
     GATE_FIRST = 2
 
 
-cdef inline gate_verdict gate_pass(check_gate *gate, uint64_t origin, bint known, uint64_t now) noexcept nogil:
-    """Count one check whose ufrag verified. `known`: the flow it came by is its call's."""
+cdef inline gate_verdict gate_pass(check_gate *gate, uint64_t origin, uint64_t flow, uint64_t now) noexcept nogil:
+    """Count one check whose ufrag verified. `flow`: one more than the index of the flow it came by, when that is its
+    call's; else 0."""
     cdef uint32_t second = <uint32_t>(now // 1000000000)
     cdef gate_entry *entry
     if gate.entries == NULL:
         return GATE_OPEN
-    entry = &gate.entries[((origin ^ gate.seed) * <uint64_t>0x9E3779B97F4A7C15ULL) >> (64 - GATE_BITS)]
+    # The flow spreads over the high half, which no origin's low bits undo.
+    entry = &gate.entries[((origin ^ gate.seed ^ flow << 32) * <uint64_t>0x9E3779B97F4A7C15ULL) >> (64 - GATE_BITS)]
     if entry.second != second:
         entry.second = second
         entry.known = entry.strange = 0
-    if known:
+    if flow:
         if entry.known >= gate.flow_max:
             return GATE_FLOW
         entry.known += 1

@@ -132,8 +132,8 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Meta(
             ge=4,
             le=1_000_000,
-            description="Checks from a call's own addresses that each worker passes on in a second. The default is ten"
-            " times what any client sends; a flood from there reaches no other call. Restart.",
+            description="Checks from one of a call's own addresses that each worker passes on in a second. Ten times"
+            " what any client sends; a flood from there reaches no other address. Restart.",
         ),
     ] = 500
 

@@ -114,6 +114,7 @@ cdef int route_binding_request(inbound *way, passage *p) noexcept nogil:
     """By its ufrag, whatever address it comes from."""
     cdef uint64_t origin
     cdef gate_verdict gate
+    cdef uint64_t flow
     cdef bint to_owner, to_contender
     cdef int verdict
     cdef int offset = binding_request_ufrag(p.packet.data, p.packet.size)
@@ -126,7 +127,8 @@ cdef int route_binding_request(inbound *way, passage *p) noexcept nogil:
     to_owner = p.recipients & FLOW_TO_OWNER and p.entry.owner.origin == origin
     to_contender = p.recipients & FLOW_TO_CONTENDER and p.entry.contender.origin == origin
     if way.gate != NULL:
-        gate = gate_pass(way.gate, origin, to_owner or to_contender, p.now)
+        flow = <uint64_t>flow_index(way.flows, p.entry) + 1 if to_owner or to_contender else 0
+        gate = gate_pass(way.gate, origin, flow, p.now)
         if gate != GATE_OPEN:
             return DROPPED_CHECKS_OF_FLOW - 1 + <int>gate
     if to_owner:

@@ -5,11 +5,15 @@ of each established call is rebuilt from its record and says close_notify, so th
 waiting out its consent time. The record numbers used are beyond all that the predecessor can have sent: it advanced
 them before it queued a packet. The goodbye leaves as *publish-and-send* under the new incarnation: the dead owner's
 flow is replaced at once. A slot is given out again only when its client was told, or when time is over.
+
+What killed the predecessor may be the record itself. So the slot in work stands in the counters' segment, in the word
+that media uses for its batch: a slot on which two processes died is skipped and counted, as with a ring's records.
 """
 
 import logging
 from collections import deque
 
+from shm.counters import Counters
 from shm.session import SessionRecord, SessionSegment
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.dtls.engine import DtlsEngine
@@ -20,6 +24,7 @@ from transceiverd.lanes import ControlLanes, Owner
 log = logging.getLogger("transceiver")
 
 CALLS_A_TURN = 16  # each rebuilds a record layer, about 100 us
+TRIES = 2  # of a slot by processes that die on it
 PATIENCE_NS = 3 * SECOND  # a client SDK gives up after 5 s by itself; the slots are wanted
 
 
@@ -27,7 +32,13 @@ class Farewells:
     """What is left to say."""
 
     def __init__(
-        self, sessions: SessionSegment, lanes: ControlLanes, config: DtlsConfig, incarnation: int, now: int
+        self,
+        sessions: SessionSegment,
+        lanes: ControlLanes,
+        config: DtlsConfig,
+        incarnation: int,
+        now: int,
+        counters: Counters,
     ) -> None:
         self._sessions = sessions
         self._lanes = lanes
@@ -37,6 +48,8 @@ class Farewells:
         self._slots = deque(sessions.used())
         self._waiting: Datagram | None = None  # of the first slot: made once, since saying it uses its number up
         self._total, self._told = len(self._slots), 0
+        self._counters = counters
+        self._suspect, self._tries = divmod(counters.batch_in_hand, TRIES)
 
     @property
     def left(self) -> int:
@@ -61,15 +74,33 @@ class Farewells:
     def _say(self, slot: int) -> bool:
         """Whether this slot is done with."""
         record = self._sessions.record(slot)
-        self._waiting = self._waiting or _farewell(record, self._config)
+        self._waiting = self._waiting or self._made(slot, record)
         if self._waiting is None:
             return True  # it had no keys or no proven address: there is nobody to tell
         owner = Owner(self._sessions.transceiver, slot, record.generation, record.origin, self._incarnation)
         if not self._lanes.send(owner, self._waiting, -1, PROVEN):
             return False
         self._lanes.withdraw(owner, self._waiting.destination)
+        self._lanes.flush()  # said before the slot is freed, and before another record can kill us
         self._told += 1
         return True
+
+    def _made(self, slot: int, record: SessionRecord) -> Datagram | None:
+        """Whoever dies in here leaves `slot` and the number of tries before behind."""
+        tries = self._tries + 1 if slot + 1 == self._suspect else 0
+        if tries == TRIES:
+            self._counters.add("farewell-skipped")
+            log.error("two processes died on the call in slot %d; its client is not told", slot)
+            return None
+        self._counters.batch_in_hand = (slot + 1) * TRIES + tries
+        try:
+            return _farewell(record, self._config)
+        except Exception:  # one call's record must not keep the others' clients waiting, nor new calls
+            log.exception("the call in slot %d cannot be ended properly", slot)
+            self._counters.add("farewell-skipped")
+            return None
+        finally:
+            self._counters.batch_in_hand = 0
 
 
 def _farewell(record: SessionRecord, config: DtlsConfig) -> Datagram | None:

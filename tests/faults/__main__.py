@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 
+from tests.faults.drill import NotPossible
 from tests.faults.field import Outcome
 from tests.faults.table import DRILLS, Grounds, grounds, markdown
 
@@ -14,7 +15,7 @@ def outcomes(taken: Grounds, words: list[str], complaints: list[str]) -> Iterato
             continue
         try:
             outcome = drill.act(taken.field(drill))
-        except AssertionError as error:
+        except (AssertionError, NotPossible) as error:
             complaints.append(f"{drill.name}: {error}")
             taken.close()  # who knows what it left behind
             continue

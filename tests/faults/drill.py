@@ -10,6 +10,10 @@ from tests.faults.clock import clock
 from tests.faults.field import Demand, Field, Outcome
 
 
+class NotPossible(RuntimeError):
+    """This machine does not let us do that."""
+
+
 @dataclass(frozen=True)
 class Ground:
     """Which daemons a drill is made on. Drills of equal ground share them, unless one wants fresh ones."""
@@ -43,7 +47,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Drill:
-    """See above. `alone`: it makes its own ground, the function gets none."""
+    """See above. `fresh`: its ground is nobody else's, before or after."""
 
     name: str
     act: Callable[[Field], Outcome]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 V2 = Path("/sys/fs/cgroup")
 V1 = Path("/sys/fs/cgroup/cpu")
-PERIOD_US = 20_000  # short, so that a process with a fair share is not away for long
+PERIOD_US = 20_000  # short, so that a process is not away for long
+QUOTA_US_MIN = 1000  # the kernel's
 DUTY_SECONDS = 0.02
 
 
@@ -45,11 +46,12 @@ def _make_group() -> Path | None:
 
 
 def _limit(group: Path, share: float) -> None:
-    micros = max(1000, round(PERIOD_US * share))
+    period = max(PERIOD_US, round(QUOTA_US_MIN / share))
+    micros = round(period * share)
     if group.parent == V2:
-        (group / "cpu.max").write_text(f"{micros} {PERIOD_US}")
+        (group / "cpu.max").write_text(f"{micros} {period}")
     else:
-        (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+        (group / "cpu.cfs_period_us").write_text(str(period))
         (group / "cpu.cfs_quota_us").write_text(str(micros))
 
 

@@ -1,14 +1,15 @@
 """Drills on what is around the daemons: the log's disk, the wall clock, CPUs, the other release, the control socket."""
 
-import contextlib
+import json
 import os
 import signal
-import socket
+import subprocess
+import sys
 from collections.abc import Callable
 
 from tests.daemons import wait_for
 from tests.faults.clock import clock
-from tests.faults.drill import Drill, Ground, same
+from tests.faults.drill import Drill, Ground, NotPossible, same
 from tests.faults.field import Demand, Field, Outcome
 from tests.faults.processes import ANEW
 
@@ -76,34 +77,23 @@ def killed_without_log(field: Field) -> Outcome:
     return outcome
 
 
-def port_taken(field: Field) -> Outcome:
-    """Signalling dies, and before its successor starts somebody else has its port; later it is free again."""
-    server = field.server
-    supervisor = server.daemons["transceiverd"].pid
-    with socket.socket() as thief:
-
-        def take() -> None:
-            os.kill(supervisor, signal.SIGSTOP)
-            os.kill(same(server)["signalling"], signal.SIGKILL)
-            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-
-            def bound() -> bool:
-                with contextlib.suppress(OSError):
-                    thief.bind(("127.0.0.1", server.http_port))
-                    thief.listen()
-                    return True
-                return False
-
-            wait_for(bound, "the port is free")
-            os.kill(supervisor, signal.SIGCONT)
-
-        return field.suffer(take, mend=thief.close, hold_seconds=OTHER_SECONDS)
+def address_away(_field: Field) -> Outcome:
+    """In a network namespace, with daemons of its own (address.py)."""
+    command = ["unshare", "-n", sys.executable, "-m", "tests.faults.address"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except FileNotFoundError:
+        raise NotPossible("there is no unshare(1)") from None
+    if "unshare failed" in done.stderr:
+        raise NotPossible(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return Outcome(**json.loads(done.stdout))
 
 
 FEW = Ground(workers=4, transceivers=2, relay="cpus = [0, 4000]", transceiver="cpus = [4000, 0]")
 
 DRILLS = [
-    Drill("signalling killed, and its port is taken for 1 s", port_taken, Demand(packets_lost=0)),
+    Drill("interface's address removed for 1 s and back", address_away, Demand()),
     Drill("log's disk full (/dev/full), and a worker is killed", killed_without_log, Demand(silence_ms=500),
           Ground(log_to="/dev/full"), fresh=True),
     Drill("wall clock jumps by an hour, a year and back", clock_jumps(HOUR, -HOUR, YEAR, -YEAR),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.drill import Drill
+from tests.faults.drill import Drill, NotPossible
 from tests.faults.table import DRILLS, Grounds, grounds
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(90)]
@@ -24,6 +24,8 @@ def test_drill_costs_no_more_than_it_may(drill: Drill, taken: Grounds) -> None:
     try:
         outcome = drill.act(taken.field(drill))
         assert drill.demand.complaints(outcome) == [], outcome
+    except NotPossible as error:
+        pytest.skip(str(error))
     except AssertionError:
         taken.close()  # the next drill shall not suffer from what this one left behind
         raise

@@ -53,6 +53,15 @@ def test_gate_checks_by_the_calls_own_flow_are_bounded_by_themselves_only() -> N
     assert _passed(gate, BOB.origin, 10_000, known=True) == 100, "the bound of all does not know flows"
 
 
+def test_gate_addresses_of_one_call_are_bounded_each_for_itself() -> None:
+    """An overheard check, sent once more from elsewhere, makes that address the call's. A flood from there took the
+    answers from the client's own consent checks: 3 of 100 were answered."""
+    gate = CheckGate(per_second=16, per_second_slot=8, per_second_flow=100)
+    hostile, own = 17, 4711  # flows
+    assert sum(gate.passes(ALICE.origin, hostile, SECOND) for _ in range(10_000)) == 100
+    assert sum(gate.passes(ALICE.origin, own, SECOND) for _ in range(50)) == 50
+
+
 def test_gate_time_that_goes_back_is_one_more_second() -> None:
     gate = CheckGate(per_second=1000, per_second_slot=50, per_second_flow=20)
     assert _passed(gate, ALICE.origin, 100, at=5) == 50
