@@ -34,7 +34,8 @@ examples:
   relayd --check-config                  check the file and exit, before a restart
   relayctl status                        what the running relayd sees
 
-signals: SIGTERM and SIGINT stop it; SIGHUP reads the configuration and ufrag.keys again, as `relayctl reload relayd`.
+signals: SIGTERM and SIGINT stop it; SIGHUP reads the configuration and ufrag.keys again, as
+`relayctl reload relayd`; where other code was installed meanwhile it is an upgrade.
 exit status: 0 stopped as asked, 1 could not start, 2 wrong command line or configuration.
 """
 

@@ -106,7 +106,7 @@ class Supervisor:
             runtime_directory,
             "relayd",
             {
-                "reload": lambda _arguments, reply: reply(self._reload()),
+                "reload": self._take_changes,
                 "upgrade": self._succession.order,
                 "releases": self._releases,
             },
@@ -123,7 +123,7 @@ class Supervisor:
         """Serve until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._loop.stop)
-        self._loop.on_signal(signal.SIGHUP, self._hang_up)
+        self._loop.on_signal(signal.SIGHUP, lambda: self._take_changes({}, lambda _report: None))
         unblock_signals()
         gc.collect()
         gc.freeze()  # a collection here or in a worker would else touch, and so copy, every page they share
@@ -146,12 +146,12 @@ class Supervisor:
         self._lock.release()
         log.info("stopped")
 
-    def _hang_up(self) -> None:
-        """SIGHUP: take what was changed, be it code or configuration."""
+    def _take_changes(self, arguments: Mapping[str, str], reply: Reply) -> None:
+        """SIGHUP and the order `reload`: take what was changed, be it code or configuration."""
         if installed_release() != RELEASE:
-            self._succession.begin(lambda _refused: None)
+            self._succession.order(arguments, reply)
         else:
-            self._reload()
+            reply(self._reload())
 
     # ------------------------------------------------------------------ new code in this process
 

@@ -113,7 +113,7 @@ class Supervisor:
 
     def _order_handlers(self) -> dict[str, Handler]:
         return {
-            "reload": lambda _arguments, reply: self._reconfiguration.reload(reply),
+            "reload": self._take_changes,
             "keys-rotate": self._rotation.rotate,
             "keys-show": self._rotation.show,
             "drain": self._drain.order,
@@ -143,7 +143,7 @@ class Supervisor:
         """Serve until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._terminate)
-        self._loop.on_signal(signal.SIGHUP, self._hang_up)
+        self._loop.on_signal(signal.SIGHUP, lambda: self._take_changes({}, lambda _report: None))
         unblock_signals()
         gc.collect()
         gc.freeze()  # a collection here or in a child would else touch, and so copy, every page they share
@@ -232,12 +232,12 @@ class Supervisor:
 
     # ------------------------------------------------------------------ new code in this process
 
-    def _hang_up(self) -> None:
-        """SIGHUP: take what was changed, be it code or configuration."""
+    def _take_changes(self, arguments: Mapping[str, str], reply: Reply) -> None:
+        """SIGHUP and the order `reload`: take what was changed, be it code or configuration."""
         if installed_release() != RELEASE:
-            self._succession.begin(lambda _refused: None)
+            self._succession.order(arguments, reply)
         else:
-            self._reconfiguration.reload()
+            self._reconfiguration.reload(reply)
 
     def _upgrade(self, arguments: Mapping[str, str], reply: Reply) -> None:
         """The order `upgrade`, with `deadline` in seconds."""

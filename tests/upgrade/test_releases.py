@@ -5,15 +5,16 @@ which proves that what two releases say to each other is understood.
 """
 
 import contextlib
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.daemons import Server, running
+from tests.daemons import Server, running, wait_for
 from tests.relayctl import relayctl, start_relayctl
 from tests.udp_caller import UdpCaller
-from tests.upgrade.calls import assert_heard_on, assert_none_missing, calls_on, step_until
+from tests.upgrade.calls import SETTLING_PACKETS, assert_heard_on, assert_none_missing, calls_on, step_until
 from tests.upgrade.trees import Installed, commit, copy_of_head
 
 CALLS = 10
@@ -63,7 +64,7 @@ def test_releases_there_and_back_lose_no_packet_and_no_call(other: str, tmp_path
             new = stack.enter_context(UdpCaller(server.calls_url, seed=100 + leg))
             new.client.talking = True
             callers.append(new)
-            assert step_until(callers, lambda new=new: len(new.client.heard) >= 10)
+            assert step_until(callers, lambda new=new: len(new.client.heard) > SETTLING_PACKETS)
             assert_heard_on(callers)
         assert_none_missing(callers)
         assert len(server.sessions()) == len(callers)
@@ -72,3 +73,27 @@ def test_releases_there_and_back_lose_no_packet_and_no_call(other: str, tmp_path
         assert releases == [there, back, there, back, there]
         assert server.status().packets().adds_up
         assert relayctl(server, "status", "--check").stdout == ""
+
+
+@pytest.mark.system
+def test_releases_reload_takes_newly_installed_code(tmp_path: Path) -> None:
+    """`systemctl reload` after an installation: the units' ExecReload= is `relayctl reload`; SIGHUP does the same."""
+    trees = (copy_of_head(tmp_path / "old", "the old one"), copy_of_head(tmp_path / "new", "the new one"))
+    installed = Installed(tmp_path)
+    installed.install(trees[0])
+    with running(environment=installed.environment) as server:
+        before = shown_releases(server)
+        assert relayctl(server, "reload").returncode == 0  # nothing else is installed: the configuration is read
+        assert shown_releases(server) == before
+        installed.install(trees[1])
+        assert relayctl(server, "reload", "relayd").returncode == 0
+        wait_for(lambda: server.status().upgrades == 1 and not server.status().upgrading, "relayd's upgrade", 20)
+        server.daemons["transceiverd"].send_signal(signal.SIGHUP)
+        wait_for(lambda: _serving(server) not in (set(), {before[1]}), "transceiverd's upgrade", 20)
+        after = shown_releases(server)
+        assert after[0] == after[1] != before[0] == before[1]
+
+
+def _serving(server: Server) -> set[str]:
+    found = {process.release for process in server.status().processes if process.state == "serving"}
+    return found if len(found) == 1 else set()
