@@ -15,8 +15,10 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shm.attach import Credentials
+if TYPE_CHECKING:
+    from shm.attach import Credentials
 
 SO_PEERGROUPS = 59  # <asm-generic/socket.h>; Python 3.11 has no name for it
 GROUPS_MAX = 256  # socket.getsockopt gives 1024 bytes at most
@@ -39,7 +41,7 @@ class Admission:
         gid = _gid_of(group) if group else _group_of(directory) if directory is not None else None
         return cls(frozenset({0, os.geteuid(), *map(_uid_of, peers)}), gid)
 
-    def refuses(self, sock: socket.socket, peer: Credentials) -> str | None:
+    def refuses(self, sock: socket.socket, peer: "Credentials") -> str | None:
         """The reason to send a peer away, or None."""
         if peer.uid in self.uids:
             return None

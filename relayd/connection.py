@@ -65,6 +65,9 @@ class Desk(Protocol):
     def status(self) -> dict[str, Any]:
         """For a StatusReply."""
 
+    on_ready: Callable[[], None]
+    """Told whenever transceiverd has offered everything."""
+
     def count(self, event: str) -> None:
         """Book an event of the control socket."""
 
@@ -253,6 +256,7 @@ class Connection:
         self._desk.attachments.ready_transceivers = message.transceivers
         log.info("%s: %d transceivers ready", self, message.transceivers)
         self.send(attach.Accepted("ready"))
+        self._desk.on_ready()
 
     def _status(self, _message: attach.StatusRequest, _fds: list[int]) -> None:
         self.send(attach.StatusReply(self._desk.status()))

@@ -87,6 +87,7 @@ class ControlServer:
         self.events: Counter[str] = Counter()
         self.quiet = QuietLog(log)
         self.transceiverd: Connection | None = None
+        self.on_ready: Callable[[], None] = lambda: None
         self._path = path
         self._group = group
         self._listener = listener or open_listener(path, group)

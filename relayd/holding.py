@@ -28,15 +28,23 @@ class Holding:
 
     @classmethod
     def make(
-        cls, index: int, cpu: int | None, sockets: WorkerSockets, *, counter_names: Sequence[str], flow_entries: int
+        cls,
+        index: int,
+        cpu: int | None,
+        sockets: WorkerSockets,
+        *,
+        counter_names: Sequence[str],
+        flow_entries: int,
+        flows: FlowTable | None = None,
+        counters: Counters | None = None,
     ) -> "Holding":
-        """Allocate the worker's tables. OSError when there is not enough memory."""
+        """Allocate the worker's tables but for those that are there already (kept.py). OSError: not enough memory."""
         return cls(
             index,
             cpu,
             sockets,
-            FlowTable.create(flow_entries, index=index),
-            Counters.create(counter_names, index=index),
+            flows or FlowTable.create(flow_entries, index=index),
+            counters or Counters.create(counter_names, index=index),
         )
 
     def fit_counters(self, names: Sequence[str]) -> None:

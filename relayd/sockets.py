@@ -74,6 +74,8 @@ class PublicSockets:
 
     port: int
     workers: tuple[WorkerSockets, ...]
+    taken_over: bool = False
+    """From a predecessor: packets wait in them (kept.py)."""
 
     @property
     def has_ipv6(self) -> bool:
@@ -113,7 +115,7 @@ def open_sockets(
             log.warning("UDP port %d is taken by %s; using %d", port, describe_holder(port), found)
         pairs = [first, *_join(first, workers - 1)]
         for pair in pairs:
-            _set_options(pair, receive_buffer_bytes, warn=pair is first)
+            set_options(pair, receive_buffer_bytes, warn=pair is first)
         return PublicSockets(found, tuple(pairs))
     raise _taken(port, port_search)
 
@@ -211,7 +213,7 @@ def _port_of(pair: WorkerSockets) -> int:
     return port
 
 
-def _set_options(pair: WorkerSockets, receive_buffer_bytes: int, *, warn: bool) -> None:
+def set_options(pair: WorkerSockets, receive_buffer_bytes: int, *, warn: bool) -> None:
     """What the worker wants to know of each packet: address it came to, ECN and DSCP, what the kernel dropped."""
     if pair.v4 is not None:
         pair.v4.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)

@@ -20,6 +20,7 @@ from relayd.config import SOCKET_NAME, Relay
 from relayd.configuration import Configuration
 from relayd.control import ControlServer
 from relayd.holding import Holding
+from relayd.kept import make_or_take_holding, open_or_take_sockets
 from relayd.key_confirmation import KeyConfirmation, KeysRefused
 from relayd.legacy import (
     Legacy,
@@ -29,11 +30,12 @@ from relayd.legacy import (
     leave_transceiverd,
     leave_worker,
 )
-from relayd.sockets import PublicSockets, open_sockets
+from relayd.sockets import PublicSockets
 from relayd.status_report import Reporter
 from relayd.worker import worker_counter_names
 from shm.attach import Welcome
 from shm.daemon.config import ConfigurationError
+from shm.daemon.descriptor_store import DescriptorStore
 from shm.daemon.handover import Inherited, Left, unblock_signals
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.logs import set_log_level
@@ -49,6 +51,8 @@ from shm.daemon.watchdog import Watchdog
 log = logging.getLogger("supervisor")
 
 LOCK_NAME = "relayd.lock"
+# How long a restarted relayd lets packets wait in the sockets for transceiverd, which tries every 50 ms (ns).
+ATTACH_PATIENCE_NS = 400_000_000
 
 
 class Supervisor:
@@ -65,6 +69,7 @@ class Supervisor:
         raise_descriptor_limit()
         self._configuration = configuration
         self._source = source
+        self._serving = False
         config, runtime_directory = configuration.relay, configuration.runtime_directory
         machine = configuration.ringline.machine
         prepare_runtime_directory(runtime_directory)
@@ -75,8 +80,10 @@ class Supervisor:
         if legacy is None:
             self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
             cpus = _cpus(config)
-            self._sockets = _open_sockets(config, len(cpus))
-            self._holdings = _make_holdings(config, cpus, self._sockets)
+            store = DescriptorStore()
+            self._sockets = open_or_take_sockets(config, len(cpus), store)
+            self._holdings = _make_holdings(config, cpus, self._sockets, store)
+            store.discard_rest()
         else:
             self._lock = RuntimeLock.adopt(runtime_directory / LOCK_NAME, legacy.lock)
             self._sockets = adopt_sockets(legacy)
@@ -127,12 +134,24 @@ class Supervisor:
         unblock_signals()
         gc.collect()
         gc.freeze()  # a collection here or in a worker would else touch, and so copy, every page they share
+        if self._sockets.taken_over:
+            self._control.on_ready = self._serve
+            self._loop.call_after(ATTACH_PATIENCE_NS, self._serve)
+        else:
+            self._serve()
+        self._loop.run()
+        self._stop()
+
+    def _serve(self) -> None:
+        """Start the workers, once. After a restart that is when transceiverd has offered its lanes again: what waits in
+        the sockets would else be read before anybody could be found whose it is."""
+        if self._serving:
+            return
+        self._serving = True
         self._children.start()
         log.info("serving UDP port %d with %d workers, control socket %s", self.port, len(self._holdings), SOCKET_NAME)
         notify("READY=1", f"STATUS=UDP port {self.port}, {len(self._holdings)} workers")
         Watchdog(self._loop, self._children.signs).start()
-        self._loop.run()
-        self._stop()
 
     def _stop(self) -> None:
         log.info("stopping")
@@ -262,20 +281,11 @@ def _cpus(config: Relay) -> list[int | None]:
     return placed
 
 
-def _open_sockets(config: Relay, workers: int) -> PublicSockets:
-    return open_sockets(
-        workers,
-        port=config.port,
-        port_search=config.port_search,
-        bind4=config.bind4,
-        bind6=config.bind6,
-        receive_buffer_bytes=config.receive_buffer_bytes,
-    )
-
-
-def _make_holdings(config: Relay, cpus: list[int | None], sockets: PublicSockets) -> list[Holding]:
+def _make_holdings(
+    config: Relay, cpus: list[int | None], sockets: PublicSockets, store: DescriptorStore
+) -> list[Holding]:
     names = worker_counter_names()
     return [
-        Holding.make(index, cpu, pair, counter_names=names, flow_entries=config.flow_table_entries)
+        make_or_take_holding(index, cpu, pair, names, config.flow_table_entries, store)
         for index, (cpu, pair) in enumerate(zip(cpus, sockets.workers, strict=True))
     ]

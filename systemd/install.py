@@ -79,8 +79,10 @@ def built_libraries() -> Path:
 
 def interpreter(layout: Layout, libraries: Path) -> str:
     """The system's Python that the services will run: the minor version that the extensions were compiled for."""
+    if os.environ.get("PYTHON"):
+        return os.environ["PYTHON"]
     name = libraries.parent.name
-    places = [os.environ["PYTHON"]] if os.environ.get("PYTHON") else [f"/usr/bin/{name}", f"/usr/local/bin/{name}"]
+    places = [f"/usr/bin/{name}", f"/usr/local/bin/{name}"]
     for place in places:
         if layout.real(place).exists() or layout.real(place).is_symlink():
             return place
@@ -150,6 +152,17 @@ def write_metadata(target: Path) -> None:
     (folder / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
+def write_release(target: Path) -> None:
+    """Version and a hash of what is installed, in the form of shm/daemon/release.py, which would else read it all."""
+    version = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]["version"]
+    whole = hashlib.sha256()
+    for folder in ("shm", "relayd", "transceiverd"):
+        for path in sorted((target / folder).rglob("*")):
+            if path.is_file():
+                whole.update(f"{path.relative_to(target)} {digest(path)}\n".encode())
+    (target / "ringline.release").write_text(f"{version}+{whole.hexdigest()[:8]}\n")
+
+
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
@@ -165,6 +178,7 @@ def build_environment(layout: Layout, library: Path) -> None:
         copy_distribution(found, libraries, target)
     copy_packages(target)
     write_metadata(target)
+    write_release(target)
     (library / "pyvenv.cfg").write_text(f"home = {Path(python).parent}\ninclude-system-site-packages = false\n")
     (library / "bin").mkdir()
     (library / "bin" / "python").symlink_to(python)
