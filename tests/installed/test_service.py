@@ -14,15 +14,17 @@ import pytest
 from tests.daemons import wait_for
 from tests.installed.machine import Machine, seconds_until
 from tests.installed.server import CALLS_URL, await_ready, calls_up, hang_up, is_ready, sessions, status
-from tests.udp_caller import UdpCaller
+from tests.udp_caller import UdpCaller, udp_socket
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 INSTALLER = ("python3", "/source/systemd/install.py")
 CONFIGURATION = "/etc/ringline/ringline.toml"
-# The goal is 200 ms. This is what a machine must still do whose two CPUs are busy with other tests, well inside the 5 s
-# after which a client gives up; the figure of the run is printed.
-RESTART_GAP_MS_MAX = 2000
+# The goal is 200 ms, on a machine that has a CPU to spare: start-up is CPU time. The figure of the run is printed; what a
+# test beside others can insist on is that no client gives up.
+RESTART_GAP_MS_MAX = 5000
+# What the sockets hold without the installed buffer sizes, which a container cannot set: some 250 packets each.
+RESTART_LOSS_MAX = 0.1
 WATCHED = ("etc", "usr", "opt", "srv", "var/lib")
 """Where an installation could leave something."""
 
@@ -116,6 +118,7 @@ def test_service_restart_of_relayd_under_many_calls_ends_none(machine: Machine) 
     after = _books(machine)
     assert all(after[name] >= value for name, value in before.items())  # the books went on
     assert load.gap_ms < RESTART_GAP_MS_MAX
+    assert load.lost <= RESTART_LOSS_MAX * load.figures["packets"]["sent"]
 
 
 def _books(machine: Machine) -> dict[str, int]:
@@ -162,10 +165,9 @@ def test_service_transceiver_process_is_killed_and_calls_can_be_made_again(machi
 def _takes_a_call(machine: Machine) -> bool:
     if not is_ready(machine):
         return False
-    with machine.network():
+    with machine.network(), udp_socket() as end:
         try:
-            with UdpCaller(CALLS_URL) as caller:
-                caller.connect(5.0)
+            UdpCaller(CALLS_URL, end).connect(5.0)
         except OSError:
             return False
     return True
