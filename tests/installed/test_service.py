@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 INSTALLER = ("python3", "/source/systemd/install.py")
 CONFIGURATION = "/etc/ringline/ringline.toml"
-# The goal is 200 ms, on a machine that has a CPU to spare: start-up is CPU time. The figure of the run is printed; what a
-# test beside others can insist on is that no client gives up.
+# The goal is 200 ms, on a machine that has a CPU to spare: start-up is CPU time. The figure of the run is printed; what
+# a test beside others can insist on is that no client gives up.
 RESTART_GAP_MS_MAX = 5000
 # What the sockets hold without the installed buffer sizes, which a container cannot set: some 250 packets each.
 RESTART_LOSS_MAX = 0.1
