@@ -144,6 +144,20 @@ def test_service_bad_configuration_is_refused_with_the_reason(machine: Machine, 
     machine.run("systemctl", "reload", unit)
 
 
+def test_service_does_not_start_with_a_bad_configuration_and_says_why(machine: Machine) -> None:
+    """Nor does it try again: that would not make the file better."""
+    good = machine.read(CONFIGURATION)
+    machine.write(CONFIGURATION, "[relay]\nprot = 3479\n")
+    try:
+        assert machine.run("systemctl", "restart", "relayd", check=False).returncode != 0
+        assert machine.show("relayd.service", "ActiveState") == "failed"
+        assert "did you mean port" in machine.journal("relayd") or "port" in machine.journal("relayd")
+    finally:
+        machine.write(CONFIGURATION, good)
+    machine.run("systemctl", "restart", "relayd")
+    await_ready(machine)
+
+
 @pytest.mark.parametrize("name", ["relayd-worker0", "relayd"])
 def test_service_relay_process_is_killed_and_no_call_ends(machine: Machine, name: str) -> None:
     with calls_up(machine, 20, seconds=6) as load:
