@@ -10,6 +10,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import uvloop
@@ -21,7 +22,7 @@ from shm.daemon.config import ConfigurationError
 from shm.daemon.process import raise_descriptor_limit
 from transceiverd.load.plan import Plan
 from transceiverd.load.plot import draw
-from transceiverd.load.processes import ProcessMeter, find_server, kernel_drops, with_children
+from transceiverd.load.processes import ProcessMeter, find_listeners, find_server, socket_drops, with_children
 from transceiverd.load.report import progress_line, summary
 from transceiverd.load.run import LoadRun
 from transceiverd.settings import load_settings
@@ -41,10 +42,11 @@ examples:
   relayctl load --calls 1000 --storm URL                     everybody redials in the same moment
   relayctl load --calls 2000 --silent URL                    calls without audio: set-up and memory
   relayctl load --calls 100 --mix 5%% URL                     five of them by aiortc (pip install 'ringline[load]')
-  relayctl load --json --plot run.svg URL                    for programs, and a picture
+  relayctl load --json --plot run.png URL                    for programs, and a picture (PNG or SVG; same extra)
 
-The server's processes are found through relayd's control socket (options --config, --runtime-directory before `load`),
-or named with --pids. exit status: 0 all calls up and no packet lost, 1 not so, 2 wrong command line.
+The server's processes, of whatever kind, are found by the URL's port; a relayd run as a service by its configuration
+(--config or --runtime-directory before `load`); --pids names others.
+exit status: 0 all calls up and no packet lost, 1 not so, 2 wrong command line.
 """
 
 
@@ -73,7 +75,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     number("--pids", type=_pids, metavar="PID,...", help="measure these processes and their children")
     number("--allow-remote", action="store_true", help="call servers that are not on this machine")
     number("--json", action="store_true", help="one JSON object instead of tables")
-    number("--plot", type=_svg, metavar="FILE.svg", help="write the course of the run as a picture")
+    number("--plot", type=_picture, metavar="FILE", help="the course of the run as a picture: .png or .svg")
     parser.set_defaults(run=run)
 
 
@@ -85,12 +87,12 @@ def run(options: argparse.Namespace) -> int:
         return _refuse(str(error))
     if plan.aiortc_calls and importlib.util.find_spec("aiortc") is None:
         return _refuse("--mix needs aiortc: pip install 'ringline[load]', or leave --mix out")
+    if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
+        return _refuse("--plot needs matplotlib: pip install 'ringline[load]', or leave --plot out")
     raise_descriptor_limit()
-    directory = _runtime_directory(options)
-    pids = [child for pid in options.pids for child in with_children(pid)] if options.pids else _server(directory)
-    figures = _measure(plan, pids, directory, show=not options.json)
+    figures = _measure(plan, _server(options), show=not options.json)
     if options.plot is not None:
-        options.plot.write_text(draw(figures), encoding="utf-8")
+        draw(figures, options.plot)
     if options.json:
         print(orjson.dumps(figures).decode())
     else:
@@ -115,7 +117,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _measure(plan: Plan, pids: list[int], directory: Path | None, *, show: bool) -> dict[str, Any]:
+def _measure(plan: Plan, pids: list[int], *, show: bool) -> dict[str, Any]:
     console = Console(stderr=True)
     live = Live(console=console, transient=True, refresh_per_second=4) if show and console.is_terminal else None
     gc.collect()
@@ -125,7 +127,7 @@ def _measure(plan: Plan, pids: list[int], directory: Path | None, *, show: bool)
             plan,
             ProcessMeter(pids),
             lambda point: live.update(progress_line(point)) if live else None,
-            lambda: kernel_drops(directory) if directory is not None else None,
+            lambda: socket_drops(pids),
         )
         return uvloop.run(job.run())
 
@@ -137,19 +139,27 @@ def _is_perfect(figures: dict[str, Any]) -> bool:
     return not any(wrong)
 
 
-def _runtime_directory(options: argparse.Namespace) -> Path | None:
-    try:
-        return options.runtime_directory or runtime_directory(load_settings(options.config).ringline)
-    except ConfigurationError as error:
-        print(f"relayctl: {error}; the server is not measured", file=sys.stderr)
-        return None
-
-
-def _server(directory: Path | None) -> list[int]:
-    found = find_server(directory) if directory is not None else []
+def _server(options: argparse.Namespace) -> list[int]:
+    """The processes to measure: those named, else whoever listens on the URL's port, with the relayd that is theirs."""
+    if options.pids:
+        return [child for pid in options.pids for child in with_children(pid)]
+    url = urlsplit(options.url)
+    listeners = find_listeners(url.port or (443 if url.scheme == "https" else 80))
+    ours = _relayd(options)
+    found = ours if set(ours) & set(listeners) else listeners or ours
     if not found:
-        print("relayctl: no relayd found to measure; name its configuration or use --pids", file=sys.stderr)
-    return found
+        print("relayctl: nobody seen on the URL's port, the server is not measured; --pids names it", file=sys.stderr)
+    return sorted({*found, *listeners})
+
+
+def _relayd(options: argparse.Namespace) -> list[int]:
+    """The configured relayd and the transceiverd attached to it."""
+    try:
+        directory = options.runtime_directory or runtime_directory(load_settings(options.config).ringline)
+    except ConfigurationError as error:
+        print(f"relayctl: {error}; relayd is not looked for", file=sys.stderr)
+        return []
+    return find_server(directory)
 
 
 def _share(text: str) -> float:
@@ -165,10 +175,13 @@ def _pids(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def _svg(text: str) -> Path:
-    if not text.endswith(".svg"):
-        raise argparse.ArgumentTypeError(f"{text!r}: pictures are SVG; the name must end in .svg")
-    return Path(text)
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".png", ".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r}: found {path.suffix or 'no ending'}, allowed are .png and .svg")
+    if not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: there is no directory {path.parent}")  # not after minutes of load
+    return path
 
 
 def _refuse(message: str) -> int:

@@ -1,6 +1,7 @@
 """CPU time and memory of the server's processes and of ourselves, by process.
 
-Used by a load run and by `bench/`. The server's processes are found through relayd's control socket, or named by pid.
+Used by a load run and by `bench/`. The server's processes are found through relayd's control socket or the port of
+its URL, or named by pid.
 CPU time comes from psutil, summed over threads; memory is PSS (shared pages shared out), which may be added up: heap,
 stacks and shared memory.
 """
@@ -8,7 +9,7 @@ stacks and shared memory.
 import contextlib
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from shm.segment import SUPPORTED_MAJORS
 
 RELAY_SOCKET = "relayd.sock"  # in the runtime directory
 ANSWER_SECONDS = 5.0
+OUR_PROGRAMS = ("transceiverd", "relayctl")
+OWN = "load"  # what this process is called
 
 
 class Usage(NamedTuple):
@@ -51,7 +54,7 @@ class ProcessMeter:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._add(psutil.Process(pid))
         if own:
-            self._processes["load"] = psutil.Process()
+            self._processes[OWN] = psutil.Process()
 
     def _add(self, process: psutil.Process) -> None:
         name = process.name()
@@ -83,7 +86,7 @@ def between(before: Sample, after: Sample) -> Sample:
 
 def server_cpu(sample: Sample) -> float:
     """CPU seconds of all processes but ours."""
-    return sum(usage.cpu for name, usage in sample.items() if name != "load")
+    return sum(usage.cpu for name, usage in sample.items() if name != OWN)
 
 
 def pss_of(pid: int) -> int:
@@ -114,14 +117,54 @@ def with_children(pid: int) -> list[int]:
         return []
 
 
-def kernel_drops(runtime_directory: Path) -> int | None:
-    """Packets that the server's sockets had no room for; None when no relayd answers."""
-    status = relay_status(runtime_directory)
-    if status is None:
-        return None
-    beside = [worker["beside"] for worker in status["workers"]]
-    names = ("kernel_dropped_v4", "kernel_dropped_v6")
-    return sum(int(counters.get(name, 0)) for counters in beside for name in names)
+def find_listeners(port: int) -> list[int]:
+    """The pids of whoever listens on this TCP port of this machine, with what runs beside and below: a server of any
+    kind. Ours hands its listening sockets down from transceiverd, which `relayctl run` may have started with relayd."""
+    holders = {
+        one.pid
+        for one in psutil.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid
+    }
+    found = {child for pid in holders for child in with_children(_top(psutil.Process(pid)))}
+    return sorted(found - {os.getpid()})
+
+
+def _top(process: psutil.Process) -> int:
+    """The highest ancestor that is a program of ours, the process itself when it is none."""
+    with contextlib.suppress(psutil.Error):
+        parent = process.parent()
+        if parent is not None and parent.pid != os.getpid() and any(name in _program(parent) for name in OUR_PROGRAMS):
+            return _top(parent)
+    return int(process.pid)
+
+
+def _program(process: psutil.Process) -> str:
+    return " ".join([process.name(), *process.cmdline()[:3]])
+
+
+def socket_drops(pids: Iterable[int]) -> int | None:
+    """Packets for which the UDP sockets of these processes had no room (proc(5): /proc/net/udp); None without any.
+
+    What sockets counted that are closed by now is gone, so for a server with a socket a call it is a lower bound.
+    """
+    inodes = {inode for pid in pids for inode in _sockets(pid)}
+    found = None
+    for table in ("udp", "udp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[9] in inodes:
+                    found = (found or 0) + int(words[-1])
+    return found
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(descriptor.path)
+                if target.startswith("socket:["):
+                    yield target[len("socket:[") : -1]
 
 
 def relay_status(runtime_directory: Path) -> dict[str, Any] | None:

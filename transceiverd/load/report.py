@@ -44,6 +44,8 @@ def _calls(figures: dict[str, Any]) -> RenderableType:
     table = _table("calls", "", "number")
     for name in ("asked", "answered", "established", "unheard", "paced"):
         table.add_row(name, str(calls[name]))
+    failed = sum(calls["failed"].values())
+    table.add_row(Text("failed", "red" if failed else ""), str(failed))
     for reason, count in sorted(calls["failed"].items(), key=lambda item: -item[1]):
         table.add_row(Text(f"failed: {reason}", "red"), str(count))
     for reason, count in sorted(calls["ended_early"].items(), key=lambda item: -item[1]):
@@ -86,13 +88,17 @@ def _packets(figures: dict[str, Any]) -> RenderableType:
     table = _table("packets", "", "number")
     for name in ("sent", "received", "lost", "reordered", "duplicates", "foreign", "unauthentic", "reports"):
         alarm = name not in ("sent", "received", "reports") and packets[name]
-        table.add_row(Text(name, "red" if alarm else ""), str(packets[name]))
+        table.add_row(Text(name, "red" if alarm else ""), str(packets[name]) + _share(name, packets))
     for name in ("skipped", "early", "refused", "send_errors", "unprotectable", "inbox_full", "late_ticks"):
         if packets[name]:
             table.add_row(Text(f"our own: {name.replace('_', ' ')}", "yellow"), str(packets[name]))
     table.add_row("dropped by the kernel for us", str(drops["load"]))
     table.add_row("dropped by the kernel for the server", "-" if drops["server"] is None else str(drops["server"]))
     return table
+
+
+def _share(name: str, packets: dict[str, Any]) -> str:
+    return f" ({packets['lost'] / packets['sent']:.3%})" if name == "lost" and packets["lost"] else ""
 
 
 def _processes(figures: dict[str, Any]) -> RenderableType:

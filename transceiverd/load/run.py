@@ -11,7 +11,7 @@ from typing import Any
 
 from transceiverd.load.fleet import Fleet
 from transceiverd.load.plan import Plan
-from transceiverd.load.processes import ProcessMeter, Sample, between, server_cpu
+from transceiverd.load.processes import OWN, ProcessMeter, Sample, between, server_cpu
 
 LOOK_SECONDS = 1.0  # between two progress lines and two points of the plot
 GOODBYE_SECONDS = 0.3  # close_notify is on its way
@@ -105,11 +105,13 @@ class LoadRun:
     async def _look(self, fleet: Fleet) -> None:
         start = time.monotonic()
         round_trip = fleet.packets.histograms()["round_trip"]
-        received, cpu = 0, server_cpu(self._meter.sample())
+        before = self._meter.sample()
+        received = 0
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             totals, newest = fleet.packets.totals(), fleet.packets.histograms()["round_trip"]
-            used = server_cpu(self._meter.sample())
+            sample = self._meter.sample()
+            used = between(before, sample)
             recent = newest.since(round_trip)
             point = {
                 "seconds": time.monotonic() - start,
@@ -120,11 +122,12 @@ class LoadRun:
                 "missing": totals["sent"] - totals["received"],
                 "round_trip_p50_ms": recent.percentile(50) / 1e6,
                 "round_trip_p99_ms": recent.percentile(99) / 1e6,
-                "server_cpu_seconds": used - cpu,
+                "server_cpu_seconds": server_cpu(used),
+                "own_cpu_seconds": used[OWN].cpu if OWN in used else 0.0,
             }
             self._series.append(point)
             self._progress(point)
-            round_trip, received, cpu = newest, totals["received"], used
+            round_trip, received, before = newest, totals["received"], sample
 
     def _figures(self, fleet: Fleet) -> dict[str, Any]:
         totals = fleet.packets.totals()
