@@ -133,7 +133,7 @@ def test_service_reload_loses_no_packet(machine: Machine) -> None:
 def test_service_restart_of_relayd_under_many_calls_ends_none(machine: Machine) -> None:
     """Sockets, flow tables and counters come back from systemd's store: what arrived meanwhile waits in the sockets."""
     calls = int(os.environ.get("RINGLINE_CALLS", "500"))
-    with calls_up(machine, calls, 12, rate=100) as load:
+    with calls_up(machine, calls, 12, "--patience=30", rate=50) as load:
         before = {name: value for name, value in _books(machine).items() if value}
         pid = machine.show("relayd.service", "MainPID")
         took = seconds_until(lambda: machine.run("systemctl", "restart", "relayd"), "a restart")
