@@ -198,9 +198,10 @@ class Client:
         now: int = SECOND,
         path: bytes | None = None,
         server: tuple[Fingerprint, ...] = (),
+        ice: ControllingConfig | None = None,
     ) -> None:
         self.agent = ControllingAgent(
-            CLIENT_UFRAG, CLIENT_PASSWORD, created.ufrag, created.password, ControllingConfig(), now=now,
+            CLIENT_UFRAG, CLIENT_PASSWORD, created.ufrag, created.password, ice or ControllingConfig(), now=now,
             random_bytes=seeded_bytes(seed),
         )  # fmt: skip
         self.path = path or flow(SERVER, CLIENT)

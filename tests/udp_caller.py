@@ -18,6 +18,7 @@ from tests.bottle import CLIENT_CONTEXT, CLIENT_PASSWORD, CLIENT_UFRAG, OPUS, Cl
 from tests.data_client import DataClient
 from transceiverd.calls import Created
 from transceiverd.dtls.engine import Role
+from transceiverd.ice.controlling import ControllingConfig
 from transceiverd.sdp.offer import Fingerprint
 
 OFFER = """v=0
@@ -44,6 +45,9 @@ a=max-message-size:262144
 """
 
 
+BINDING_SUCCESS = b"\x01\x01"  # RFC 8489 5
+
+
 def udp_socket() -> socket.socket:
     """On loopback, at a free port."""
     end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -64,6 +68,7 @@ class UdpCaller:
         seed: int = 1,
         data: bool = False,
         fingerprint: str = "",
+        ice: ControllingConfig | None = None,
     ) -> None:
         """`data`: with data channels; the client is then a `DataClient`."""
         self.end = end or udp_socket()
@@ -90,8 +95,9 @@ class UdpCaller:
         role = Role.SERVER if "a=setup:active" in self.answer else Role.CLIENT
         kind = DataClient if data else Client
         self.client: Any = kind(
-            created, role, seed=seed, now=time.monotonic_ns(), path=self._key(), server=(fingerprint,)
+            created, role, seed=seed, now=time.monotonic_ns(), path=self._key(), server=(fingerprint,), ice=ice
         )
+        self.checks_answered = 0
         self._first = self.client.sequence
 
     def _key(self) -> bytes:
@@ -121,6 +127,7 @@ class UdpCaller:
             self.end.sendto(datagram.data, self.server)
         if select.select([self.end], [], [], wait_seconds)[0]:
             data, _ = self.end.recvfrom(2048)
+            self.checks_answered += data[:2] == BINDING_SUCCESS
             self.client.receive(data, self.client.path, time.monotonic_ns())
 
     def run(self, until: Callable[[], object], seconds: float = 10.0) -> bool:
