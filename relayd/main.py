@@ -16,6 +16,7 @@ from relayd.supervisor import Supervisor
 from relayd.ufrag_keys import KeyFileError
 from shm.daemon.command import Command
 from shm.daemon.config import DEFAULT_PATH, ConfigurationError
+from shm.daemon.exits import EXIT_CONFIGURATION, EXIT_TAKEN
 
 DESCRIPTION = """\
 relayd is Ringline's relay: it owns the public UDP port, reads packet headers, and passes every packet through shared
@@ -36,7 +37,6 @@ examples:
 
 signals: SIGTERM and SIGINT stop it; SIGHUP reads the configuration and ufrag.keys again, as
 `relayctl reload relayd`; where other code was installed meanwhile it is an upgrade.
-exit status: 0 stopped as asked, 1 could not start, 2 wrong command line or configuration.
 """
 
 
@@ -53,7 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         legacy=Legacy,
         start=Supervisor,
         sections=SECTIONS,
-        refusals=(PortTaken, BindRefused, SocketPathRefused, KeyFileError),
+        refusals={
+            PortTaken: EXIT_TAKEN,
+            BindRefused: EXIT_CONFIGURATION,
+            SocketPathRefused: EXIT_CONFIGURATION,
+            KeyFileError: EXIT_CONFIGURATION,
+        },
     )
     return command.run(arguments)
 

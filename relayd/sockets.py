@@ -8,7 +8,7 @@ first socket binds without it, which fails while anybody else has the port, and 
 this process (net/core/sock_reuseport.c makes the group from a socket that got the option after its bind). There is no
 moment in between at which the port is free.
 
-Leaves out: reading and sending (worker.pyx); who else has the port (port_holder.py).
+Leaves out: reading and sending (worker.pyx); who else has the port (shm/daemon/holders.py).
 """
 
 import errno
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
-from relayd.port_holder import describe_holder
+from shm.daemon.holders import describe_holder
 
 log = logging.getLogger("supervisor")
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from relayd.ufrag_keys import KeyFileError
 from shm.daemon.command import Command
 from shm.daemon.config import DEFAULT_PATH
+from shm.daemon.exits import EXIT_CONFIGURATION
 from transceiverd.legacy import Legacy
 from transceiverd.settings import SECTIONS, Settings, load_settings
 from transceiverd.signalling.exposure import check_exposure
@@ -34,7 +35,6 @@ examples:
 signals: SIGTERM and SIGINT take no new calls, let the others go on for [transceiver] drain_seconds, end those with
 BYE and close_notify, then stop; a second one ends at once. SIGHUP reads the configuration, ufrag.keys, tokens and
 certificates again, as `relayctl reload transceiverd` does, which also says what came of it.
-exit status: 0 stopped as asked, 1 could not start, 2 wrong command line or configuration.
 """
 
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         legacy=Legacy,
         start=Supervisor,
         sections=SECTIONS,
-        refusals=(KeyFileError,),
+        refusals={KeyFileError: EXIT_CONFIGURATION},
     )
     return command.run(arguments)
 

@@ -12,10 +12,8 @@ import socket
 from collections.abc import Callable, Collection
 from typing import NoReturn
 
+from shm.daemon.exits import EXIT_FAULT
 from shm.daemon.process import close_descriptors_except, die_with_parent, name_process, pin_to_cpu, prefer_thread
-
-# sysexits(3): internal software error. A child that ends by a fault, not as asked and not by a signal.
-EXIT_FAULT = 70
 
 # Blocked by the supervisor around the fork, so that none is delivered in the child before it has its own handling.
 FORK_BLOCKED_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})

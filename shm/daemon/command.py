@@ -1,22 +1,31 @@
 """A daemon's command: options, configuration, exit status. Each daemon's main.py says what is its own.
 
-Exit status: 0 stopped as asked, or the configuration is good (`--check-config`); 1 could not start or had to give up,
-the reason is the last line; 2 the command line or the configuration is wrong.
+The exit status says what kind of reason it had (exits.py), the last line of the log which.
 """
 
 import argparse
+import errno
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 
 from shm.daemon.common import Ringline
 from shm.daemon.config import ConfigurationError
 from shm.daemon.config_reference import format_reference
+from shm.daemon.exits import (
+    EXIT_CONFIGURATION,
+    EXIT_FAULT,
+    EXIT_STATUS,
+    EXIT_STOPPED,
+    EXIT_SYSTEM,
+    EXIT_TAKEN,
+    EXIT_USAGE,
+)
 from shm.daemon.handover import HandoverRefused, Inherited, received
 from shm.daemon.lock import LockHeld, RuntimeDirectoryRefused
 from shm.daemon.logs import LEVELS, set_up_logging
@@ -24,10 +33,23 @@ from shm.daemon.reload import Source
 
 log = logging.getLogger("supervisor")
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-
 C = TypeVar("C")
+
+
+REFUSALS: dict[type[BaseException], int] = {
+    RuntimeDirectoryRefused: EXIT_CONFIGURATION,
+    LockHeld: EXIT_TAKEN,
+    OSError: EXIT_SYSTEM,
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong usage has a status of its own."""
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's, but for the status."""
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
 
 
 class Runs(Protocol):
@@ -58,12 +80,13 @@ class Command(Generic[C]):
     Raises OSError, RuntimeDirectoryRefused, LockHeld or one of `refusals`."""
     sections: Mapping[str, type[msgspec.Struct]]
     """What of the file it reads, for --help-config."""
-    refusals: tuple[type[Exception], ...]
-    """Reasons not to start whose text is all that a person needs."""
+    refusals: Mapping[type[BaseException], int]
+    """Reasons not to start whose text is all that a person needs, and the exit status of each."""
 
     def run(self, arguments: Sequence[str] | None = None) -> int:
         """Run it; gives the exit status."""
         options = self._parser().parse_args(arguments)
+        set_up_logging("info", self.program)  # a renamed key is warned of while the file is read
         if options.help_config:
             print(format_reference(self.sections), end="")
             return 0
@@ -73,12 +96,12 @@ class Command(Generic[C]):
                 inherited.state(self.legacy)  # an upgrade's rehearsal ends here if it cannot be read
         except HandoverRefused as error:
             print(f"{self.program}: {error}", file=sys.stderr)
-            return EXIT_FAILED
+            return EXIT_FAULT
         try:
             configuration = self.load(options)
         except ConfigurationError as error:
             print(f"{self.program}: {error}", file=sys.stderr)
-            return EXIT_USAGE
+            return EXIT_CONFIGURATION
         if options.check_config:
             print("ok")
             return 0
@@ -86,22 +109,41 @@ class Command(Generic[C]):
         set_up_logging(
             self.log_level(configuration), self.program, ringline.log_lines_per_second, ringline.log_addresses
         )
-        refusals: tuple[type[Exception], ...] = (RuntimeDirectoryRefused, LockHeld, OSError, *self.refusals)
+        return self._live(configuration, options, inherited)
+
+    def _live(self, configuration: C, options: argparse.Namespace, inherited: Inherited | None) -> int:
+        source = Source(lambda: self.load(options), lambda c: self.check(options, c))
         try:
-            supervisor = self.start(
-                configuration, Source(lambda: self.load(options), lambda c: self.check(options, c)), inherited
-            )
-        except refusals as error:
-            log.error("cannot start: %s", error)
-            return EXIT_FAILED
-        supervisor.run()
-        return 0
+            supervisor = self.start(configuration, source, inherited)
+        except Exception as error:
+            status = self._status_of(error)
+            if status == EXIT_FAULT:
+                log.critical("ends by a fault", exc_info=True)
+            else:
+                log.error("cannot start: %s", error)
+            return status
+        try:
+            supervisor.run()
+        except Exception:
+            log.critical("ends by a fault", exc_info=True)
+            return EXIT_FAULT
+        return EXIT_STOPPED
+
+    def _status_of(self, error: Exception) -> int:
+        """The most special kind first: most of them are OSErrors of some sort, too."""
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            return EXIT_TAKEN
+        for kind in type(error).__mro__:
+            status = self.refusals.get(kind, REFUSALS.get(kind))
+            if status is not None:
+                return status
+        return EXIT_FAULT
 
     def _parser(self) -> argparse.ArgumentParser:
-        parser = argparse.ArgumentParser(
+        parser = Parser(
             prog=self.program,
             description=self.description,
-            epilog=self.epilog,
+            epilog=f"{self.epilog}{EXIT_STATUS}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument("--config", type=Path, metavar="FILE",

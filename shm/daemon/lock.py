@@ -14,6 +14,8 @@ import stat
 import time
 from pathlib import Path
 
+from shm.daemon.holders import describe_process
+
 # Children die by PDEATHSIG within milliseconds of their supervisor; a loaded machine gets this long for it (seconds).
 ORPHAN_PATIENCE_SECONDS = 5.0
 ORPHAN_POLL_SECONDS = 0.01
@@ -27,7 +29,7 @@ class LockHeld(RuntimeError):
     """Another such daemon runs with this runtime directory. `pid` took the lock; None if it does not say."""
 
     def __init__(self, path: Path, pid: int | None) -> None:
-        holder = f"process {pid}" if pid is not None else "a process that left no pid in it"
+        holder = describe_process(pid) if pid is not None else "a process that left no pid in it"
         super().__init__(
             f"{path} is held by {holder}: a {path.stem} already runs with the runtime directory {path.parent}; "
             f"stop it, or give this one its own by [ringline] runtime_directory"

@@ -114,5 +114,8 @@ def set_log_level(level: str) -> None:
 def _standard_error_is_journal() -> bool:
     """systemd.exec(5): JOURNAL_STREAM names device and inode of the stream, so that a redirected one is told apart."""
     stream = os.environ.get("JOURNAL_STREAM", "")
-    found = os.fstat(sys.stderr.fileno())
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except OSError:  # no descriptor stands behind it
+        return False
     return stream == f"{found.st_dev}:{found.st_ino}"

@@ -66,11 +66,11 @@ def test_config_errors_name_file_key_found_and_allowed(tmp_path: Path, text: str
 def test_config_check_says_ok_or_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check-config", "--config", str(write(tmp_path, "[relay]\nport = 0\n"))]) == 0
     assert capsys.readouterr().out == "ok\n"
-    assert main(["--check-config", "--config", str(write(tmp_path, "[relay]\nprot = 0\n"))]) == 2
+    assert main(["--check-config", "--config", str(write(tmp_path, "[relay]\nprot = 0\n"))]) == 78
     assert "did you mean" in capsys.readouterr().err
-    assert main(["--check-config", "--config", str(write(tmp_path, '[relay]\ngroup = "no-such-group"\n'))]) == 2
+    assert main(["--check-config", "--config", str(write(tmp_path, '[relay]\ngroup = "no-such-group"\n'))]) == 78
     assert "no-such-group" in capsys.readouterr().err
-    assert main(["--check-config", "--config", str(tmp_path / "missing.toml")]) == 2
+    assert main(["--check-config", "--config", str(tmp_path / "missing.toml")]) == 78
     assert "missing.toml" in capsys.readouterr().err
 
 

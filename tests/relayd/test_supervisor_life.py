@@ -41,7 +41,7 @@ def test_supervisor_second_one_says_who_holds_the_lock(shared_relay: RelayProces
     second.config.parent.mkdir(exist_ok=True)
     second.directory = shared_relay.directory
     process = second.launch()
-    assert process.wait(20) == 1
+    assert process.wait(20) == 75
     assert shared_relay.process is not None
     assert f"relayd.lock is held by process {shared_relay.process.pid}" in second.text()
     assert shared_relay.status().pid == shared_relay.process.pid
@@ -52,7 +52,7 @@ def test_supervisor_port_taken_says_by_whom(shared_relay: RelayProcess, tmp_path
     assert shared_relay.process is not None
     port = shared_relay.status().port
     second = RelayProcess(tmp_path, port=port)
-    assert second.launch().wait(20) == 1
+    assert second.launch().wait(20) == 75
     text = second.text()
     second.client.close()
     assert f"UDP port {port} is taken" in text

@@ -1,0 +1,93 @@
+"""How a daemon ends: the status says what kind of reason it had, the last line which, and nothing is left behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import Server, free_port, running, wait_for
+
+DAEMONS = ("relayd", "transceiverd")
+
+
+def run(daemon: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"{daemon}.main", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_exit_status_of_a_wrong_command_line_or_file(daemon: str, tmp_path: Path) -> None:
+    wrong = run(daemon, "--no-such-option")
+    assert wrong.returncode == 64
+    assert wrong.stderr.splitlines()[-1] == f"{daemon}: unrecognized arguments: --no-such-option"
+    missing = run(daemon, "--config", str(tmp_path / "missing.toml"))
+    assert missing.returncode == 78
+    assert f"{tmp_path}/missing.toml: cannot be read" in missing.stderr
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public").chmod(0o777)
+    unsafe = run(daemon, "--runtime-directory", str(tmp_path / "public"))
+    assert unsafe.returncode == 78
+    assert "may be written by everybody" in unsafe.stderr
+    assert list((tmp_path / "public").iterdir()) == []
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_exit_status_is_listed_by_help(daemon: str) -> None:
+    text = run(daemon, "--help").stdout
+    for status in ("0 stopped", "64 wrong", "70 a fault", "71 the machine", "75 somebody", "78 the configuration"):
+        assert status in text
+
+
+def test_exit_status_of_a_second_start_names_the_holder_and_its_command() -> None:
+    with running() as server:
+        for daemon in DAEMONS:
+            second = run(daemon, "--config", str(server.config))
+            assert second.returncode == 75, second.stderr
+            first = server.daemons[daemon].pid
+            assert f"{daemon}.lock is held by process {first} ({sys.executable} -m {daemon}.main" in second.stderr
+        assert server.ready()
+
+
+TAKEN = [("relayd", "udp"), ("transceiverd", "tcp")]
+
+
+@pytest.mark.parametrize(("daemon", "kind"), TAKEN[:1])
+def test_exit_status_of_a_taken_port_names_the_holder_and_its_command(daemon: str, kind: str) -> None:
+    stream = kind == "tcp"
+    port = free_port(socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
+    program = (
+        f"import socket, time; s = socket.socket(type=socket.SOCK_{'STREAM' if stream else 'DGRAM'});"
+        f"s.bind(('127.0.0.1', {port})); {'s.listen();' if stream else ''} print(flush=True); time.sleep(100)"
+    )
+    server = Server()
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            own = server.http_port if stream else server.udp_port
+            server.config.write_text(server.config.read_text().replace(f"port = {own}\n", f"port = {port}\n"))
+            done = run(daemon, "--config", str(server.config))
+            assert done.returncode == 75, done.stderr
+            assert f"port {port} is taken" in done.stderr
+            assert f"process {holder.pid} ({sys.executable} -c import socket" in done.stderr
+            assert not [*server.directory.glob("*.orders"), *server.directory.glob("*.sock")]
+        finally:
+            holder.kill()
+            server.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_exit_status_of_a_stop_is_0_and_nothing_is_left(number: int) -> None:
+    with running(workers=2, transceivers=2) as server:
+        everybody = [*server.pids("relayd").values(), *server.pids("transceiverd").values()]
+        assert len(everybody) == 5
+        assert server.stop("transceiverd", number) == 0
+        assert server.stop("relayd", number) == 0
+        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in everybody), "every child is gone")
+        # The locks stay (lock.py says why), and the keys, for calls that a restart of the other daemon carries on.
+        kept = {"log", "ringline.toml", "relayd.lock", "transceiverd.lock", "ufrag.keys"}
+        assert {path.name for path in server.directory.iterdir()} == kept
