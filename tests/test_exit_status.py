@@ -52,10 +52,7 @@ def test_exit_status_of_a_second_start_names_the_holder_and_its_command() -> Non
         assert server.ready()
 
 
-TAKEN = [("relayd", "udp"), ("transceiverd", "tcp")]
-
-
-@pytest.mark.parametrize(("daemon", "kind"), TAKEN[:1])
+@pytest.mark.parametrize(("daemon", "kind"), [("relayd", "udp"), ("transceiverd", "tcp")])
 def test_exit_status_of_a_taken_port_names_the_holder_and_its_command(daemon: str, kind: str) -> None:
     stream = kind == "tcp"
     port = free_port(socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)

@@ -5,11 +5,13 @@ the kernel's queue and is not refused. A port that is taken is said at the start
 """
 
 import contextlib
+import errno
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shm.daemon.holders import describe_holder
 from transceiverd.legacy import LeftDoor
 from transceiverd.settings import Settings
 from transceiverd.signalling.selfsigned import server_context
@@ -101,7 +103,15 @@ def _open(key: str, address: Address) -> socket.socket:
         return open_tcp(address.host, address.port) if address.port else open_unix(address.host)
     except OSError as error:
         where = f"{address.host} port {address.port}" if address.port else address.host
-        raise OSError(f"{key}: {where}: {error.strerror}") from error
+        refused = OSError(f"{key}: {where}{_why(error, address)}")
+        refused.errno = error.errno  # for the exit status; without strerror it is not part of the text
+        raise refused from error
+
+
+def _why(error: OSError, address: Address) -> str:
+    if error.errno == errno.EADDRINUSE and address.port:
+        return f" is taken by {describe_holder(address.port, 'tcp')}"
+    return f": {error.strerror}"
 
 
 def _check_certificate(settings: Settings) -> None:
