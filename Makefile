@@ -2,18 +2,23 @@
 # make test         the tests, in a few minutes
 # make test-system  slow, privileged and browser-heavy tests
 # make fault-table  each fault of the drill under live calls, and what it cost
+# make reference    write systemd/ringline.toml and CONFIGURATION.md from the code
 # make fuzz         the fuzz targets for SECONDS=60 (more at night); clang with libFuzzer for the compiled parsers
 # make install      as system services, as root: PREFIX=/usr, DESTDIR= to stage it somewhere (systemd/README.md)
 # make uninstall    and away again; an edited configuration stays, unless PURGE=1
 # Each does all of its own set-up.
 
-.PHONY: run test test-system fault-table fuzz lint install uninstall setup clean
+.PHONY: run reference test test-system fault-table fuzz lint install uninstall setup clean
 
 PYTHON_BIN := .venv/bin
 
 run:
 	@.ci/setup
 	@exec $(PYTHON_BIN)/relayctl run $(if $(LAN),--lan) $(ARGS)
+
+reference:
+	@.ci/setup
+	$(PYTHON_BIN)/python -m systemd.reference
 
 lint:
 	@.ci/setup

@@ -10,12 +10,21 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import ifaddr
 
 from transceiverd.sdp.candidate import Candidate, IPAddress, host_candidates
 
-__all__ = ["Candidate", "IPAddress", "advertised_addresses", "host_candidates", "is_advertisable", "order_addresses"]
+__all__ = [
+    "Candidate",
+    "IPAddress",
+    "advertised_addresses",
+    "host_candidates",
+    "is_advertisable",
+    "missing_locals",
+    "order_addresses",
+]
 
 CANDIDATES_MAX = 32  # of one answer: a client checks each, and a host full of containers has hundreds of addresses
 
@@ -23,15 +32,57 @@ INTERFACE_FLAGS = Path("/proc/net/if_inet6")  # where Linux tells which IPv6 add
 UNFIT_FLAGS = 0x01 | 0x08 | 0x20 | 0x40  # linux/if_addr.h: temporary, duplicate found, deprecated, tentative
 
 
-def advertised_addresses(configured: Sequence[str] = ()) -> list[IPAddress]:
+def advertised_addresses(configured: Sequence[str] = (), bind4: str = "0.0.0.0", bind6: str = "::") -> list[IPAddress]:
     """Addresses to advertise, best first: the configured ones, or every fit one of this machine for none or `auto`.
 
+    `public=local` stands for 1:1 NAT: clients reach `local`, an address of this machine, as `public`, so `auto` leaves
+    `local` out. `bind4` and `bind6` are what the relay listens on: empty, none of that family; one address, that only.
     Raises ValueError, naming the entry, for one that is no usable address.
     """
-    chosen: list[IPAddress] = []
-    for text in configured or ("auto",):
-        chosen += _machine_addresses() if text == "auto" else [_configured_address(text)]
+    entries = [_entry(text) for text in configured or ("auto",) if text != "auto"]
+    mapped = {entry.local for entry in entries if entry.local is not None}
+    chosen = [entry.public for entry in entries if _reaches(entry, bind4, bind6)]
+    if not configured or "auto" in configured:
+        own = (address for address in _machine_addresses() if _listens(address, bind4, bind6))
+        chosen += [address for address in own if address not in mapped]
     return order_addresses(chosen)
+
+
+def missing_locals(configured: Sequence[str]) -> list[str]:
+    """Entries `public=local` whose `local` is no address of this machine now: a warning, since it may come yet."""
+    own = set(_machine_addresses())
+    return [text for text in configured if text != "auto" and (local := _entry(text).local) and local not in own]
+
+
+class _Entry(NamedTuple):
+    """One configured address."""
+
+    public: IPAddress
+    local: IPAddress | None
+
+
+def _entry(text: str) -> _Entry:
+    public, mapped, local = text.partition("=")
+    entry = _Entry(_configured_address(public.strip()), _configured_address(local.strip()) if mapped else None)
+    if entry.local is not None and entry.local.version != entry.public.version:
+        raise ValueError(f"{text!r} maps an address to one of the other family")
+    return entry
+
+
+def _reaches(entry: _Entry, bind4: str, bind6: str) -> bool:
+    """Whether packets for a configured address reach the relay; without `local` it is taken at its word."""
+    if entry.local is None:
+        return bool(bind4 if entry.public.version == 4 else bind6)
+    return _listens(entry.local, bind4, bind6)
+
+
+def _listens(local: IPAddress, bind4: str, bind6: str) -> bool:
+    """Whether the relay listens on an address of this machine."""
+    bound = bind4 if local.version == 4 else bind6
+    if not bound:
+        return False
+    listening = ipaddress.ip_address(bound)
+    return listening.is_unspecified or listening == local
 
 
 def order_addresses(addresses: Iterable[IPAddress]) -> list[IPAddress]:

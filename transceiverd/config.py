@@ -11,6 +11,8 @@ from msgspec import Meta
 
 from transceiverd.candidates import advertised_addresses
 
+Cpu = Annotated[int, Meta(ge=0, le=4095)]
+
 
 class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[transceiver]`: how many there are, what they may hold, what they advertise."""
@@ -33,13 +35,24 @@ class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         ),
     ] = 512
     cpus: Annotated[
-        list[int], Meta(description="CPUs for the transceivers, in turn. Empty: wherever the kernel likes. Restart.")
+        list[Cpu],
+        Meta(
+            description="CPUs for the transceivers, in turn, both threads. Empty: wherever the kernel likes. Restart."
+        ),
+    ] = msgspec.field(default_factory=list)
+    media_cpus: Annotated[
+        list[Cpu],
+        Meta(
+            description="CPUs for the transceivers' media threads, in turn, so that audio and handshakes do not share "
+            "one. Empty: as `cpus`. Restart."
+        ),
     ] = msgspec.field(default_factory=list)
     advertise: Annotated[
         list[str],
         Meta(
-            description="Addresses to put into answers as host candidates. Empty: all of this machine. Reload, for new "
-            "calls."
+            description="Addresses to put into answers as host candidates, IPv4 and IPv6. `public=local`: 1:1 NAT, as "
+            "in `203.0.113.7=10.0.0.5`. `auto`, or an empty list: all of this machine that the relay listens on. "
+            "Reload, for new calls."
         ),
     ] = msgspec.field(default_factory=list)
     stuck_after_ms: Annotated[

@@ -19,7 +19,7 @@ import msgspec
 from shm.counters import Counters
 from shm.daemon.log_addresses import client_address
 from transceiverd import callid, links
-from transceiverd.candidates import Candidate, advertised_addresses, host_candidates
+from transceiverd.candidates import Candidate, advertised_addresses, host_candidates, missing_locals
 from transceiverd.link import Link
 from transceiverd.sdp.answer import AnswerIdentity, build_answer
 from transceiverd.sdp.negotiation import Negotiation, encode_negotiation
@@ -200,12 +200,12 @@ class LinkRouter:
         """The relay was attached or lost; the addresses of this machine are looked up anew."""
         self._relay = state
         if state.attached:
-            addresses = [
-                address
-                for address in advertised_addresses(self._advertise)
-                if (state.bind4 if address.version == 4 else state.bind6)
-            ]
+            addresses = advertised_addresses(self._advertise, state.bind4, state.bind6)
             self._candidates = host_candidates(addresses, state.port)
+            for entry in missing_locals(self._advertise):
+                log.warning("[transceiver] advertise %s: this machine has no such local address", entry)
+            if not addresses:
+                log.error("no address to put into answers: [transceiver] advertise and [relay] bind4, bind6 leave none")
             log.info("answers name %s, UDP port %d", ", ".join(str(address) for address in addresses), state.port)
 
     async def await_peers(self, seconds: float) -> None:

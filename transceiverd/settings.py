@@ -8,11 +8,12 @@ from typing import cast
 import msgspec
 
 from shm.daemon.common import Ringline, runtime_directory
-from shm.daemon.config import load
+from shm.daemon.config import DEFAULT_PATH, load
 from transceiverd.config import ApplicationSection, TransceiverSection
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.ice.config import IceConfig
 from transceiverd.media.config import Media
+from transceiverd.named_files import with_certificate, with_tokens
 from transceiverd.sctp.config import DataChannelConfig
 from transceiverd.signalling.config import OperatorSection, SignallingSection
 
@@ -73,4 +74,10 @@ def load_settings(path: Path | None, directory: Path | None = None, log_level: s
     common = cast(Ringline, sections["ringline"])
     if log_level is not None:
         sections["ringline"] = msgspec.structs.replace(common, log_level=log_level)
+    file = str(path or DEFAULT_PATH)
+    signalling, operator = sections["signalling"], sections["operator"]
+    assert isinstance(signalling, SignallingSection)
+    assert isinstance(operator, OperatorSection)
+    sections["signalling"] = with_certificate(with_tokens(signalling, "signalling", file), file)
+    sections["operator"] = with_tokens(operator, "operator", file)
     return Settings(**sections, directory=str(directory or runtime_directory(common)))  # type: ignore[arg-type]

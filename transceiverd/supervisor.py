@@ -19,7 +19,7 @@ from shm.daemon.loop import EventLoop
 from shm.daemon.notify import notify
 from shm.daemon.orders import Handler, OrderDesk, Reply, Report
 from shm.daemon.post import Post, end_all
-from shm.daemon.process import raise_descriptor_limit
+from shm.daemon.process import raise_descriptor_limit, warn_of_cpus
 from shm.daemon.release import RELEASE, installed_release
 from shm.daemon.reload import Source
 from shm.daemon.succession import Succession
@@ -82,6 +82,8 @@ class Supervisor:
             keys=lambda: self._rotation.keys,
             current=lambda: self._reconfiguration.settings,
         )
+        warn_of_cpus(log, "[transceiver] cpus", settings.transceiver.cpus)
+        warn_of_cpus(log, "[transceiver] media_cpus", settings.transceiver.media_cpus)
         self._places = Places(house, self)
         older = [] if legacy is None else [self._places.adopt(left) for left in legacy.places]
         self._places.open()

@@ -25,7 +25,7 @@ import uvloop
 from relayd.ufrag import UfragKeys
 from shm.daemon.child import settle
 from shm.daemon.logs import set_log_level, suppressed_lines
-from shm.daemon.process import prefer_thread
+from shm.daemon.process import pin_to_cpu, prefer_thread
 from shm.lane import Lane
 from shm.session import SessionSegment
 from transceiverd import links
@@ -68,14 +68,16 @@ class Birth:
     keys: UfragKeys
     settings: Settings
     lock_fd: int
+    cpu: int | None = None
+    """For the control thread; None: wherever the kernel likes."""
+    media_cpu: int | None = None
+    """For the media thread; None: where the control thread may run."""
 
 
 def run_transceiver(birth: Birth, control: socket.socket) -> None:
     """Be the transceiver until told to stop. Called in the forked child."""
     keep = {control.fileno(), birth.lock_fd, *birth.holding.descriptors()}
-    cpus = birth.settings.transceiver.cpus
-    cpu = cpus[birth.transceiver % len(cpus)] if cpus else None
-    settle(f"transceiver {birth.transceiver}", f"transceiver{birth.transceiver}", keep, birth.supervisor, cpu)
+    settle(f"transceiver {birth.transceiver}", f"transceiver{birth.transceiver}", keep, birth.supervisor, birth.cpu)
     uvloop.run(_main(birth, control))
 
 
@@ -175,10 +177,13 @@ class Transceiver:
         thread.join(timeout=1)
 
     def _run_media(self) -> None:
-        """The media thread: before control and signalling, so that dialling delays no packet."""
-        nice = self.birth.settings.media.nice
+        """The media thread: before control and signalling, so that dialling delays no packet; on its CPU, if it has one.
+        Both from inside: they are for the thread that calls."""
+        nice, cpu = self.birth.settings.media.nice, self.birth.media_cpu
         if nice and (refused := prefer_thread(nice)) is not None:
             log.info("media is not at nice value %d: %s", nice, refused)
+        if cpu is not None and (unpinned := pin_to_cpu(cpu)) is not None:
+            log.warning("media thread not pinned to CPU %d: %s", cpu, unpinned)
         self.engine.run()
 
     # ------------------------------------------------------------------ waking

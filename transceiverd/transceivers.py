@@ -17,6 +17,7 @@ from relayd.ufrag_keys import UfragKeys
 from shm.counters import Counters
 from shm.daemon.loop import EventLoop, Timer
 from shm.daemon.post import Post
+from shm.daemon.process import place_one, usable_cpus
 from shm.daemon.restarts import RestartBackoff
 from shm.daemon.stall import StallWatch
 from transceiverd import links
@@ -177,6 +178,7 @@ class Place:
 
     def _live(self, control: socket.socket) -> None:
         house = self._house
+        config = house.settings.transceiver
         birth = Birth(
             transceiver=self.index,
             machine=house.machine,
@@ -185,6 +187,8 @@ class Place:
             keys=house.keys(),
             settings=house.settings,
             lock_fd=house.lock_fd,
+            cpu=place_one(self.index, config.cpus, usable_cpus()),
+            media_cpu=place_one(self.index, config.media_cpus, usable_cpus()),
         )
         run_transceiver(birth, control)
 

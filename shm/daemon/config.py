@@ -1,16 +1,17 @@
 """Typed configuration: one TOML file for both daemons, one frozen struct for each section (DESIGN 5, STYLE 8).
 
 Called by each daemon's start and `--check-config`. A section is a `msgspec.Struct` (frozen, every field with a default)
-whose fields are `Annotated[type, Meta(ge=..., le=..., description="meaning, unit. Restart.")]`; a combination that
+whose fields are `Annotated[type, Meta(ge=..., le=..., description="meaning. Restart.")]`; a combination that
 cannot be is refused by its `__post_init__` with ValueError. A value that must not be shown has
 `Meta(extra={"secret": True})`. Every refusal is a ConfigurationError that names file, line, key, what was found and
 what is allowed.
-Left out: environment variables and command-line overrides (there are none), and reloading.
+Left out: environment variables (there are none), and reloading (reload.py).
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 import tomllib
 from collections.abc import Mapping
@@ -22,11 +23,14 @@ import msgspec
 from shm.daemon.config_reference import Option, allowed_values, options_of, toml_value
 from shm.daemon.config_text import dotted, line_of
 
+log = logging.getLogger("configuration")
+
 __all__ = [
     "DEFAULT_PATH",
     "KNOWN_SECTIONS",
     "ConfigurationError",
     "Option",
+    "line_in",
     "load",
     "parse",
 ]
@@ -50,6 +54,10 @@ KNOWN_SECTIONS = frozenset(
     }
 )
 """Top-level sections of all daemons: each reads its own and lets the others' pass."""
+
+RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {}
+"""Keys that have another name since the release before: (section, key) as they were and as they are. The old name works
+for one release, with a warning; its line is taken out in the release after. None is renamed at present."""
 
 FILE_BYTES_MAX = 1 << 20
 """A configuration is a few kilobytes; more is a wrong path."""
@@ -122,17 +130,60 @@ def parse(
     known: frozenset[str] = KNOWN_SECTIONS,
     *,
     file: str = "<text>",
+    renamed: Mapping[tuple[str, str], tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
-    """`load` for a text that is there already; `file` is what errors call it."""
+    """`load` for a text that is there already; `file` is what errors call it. `renamed`: instead of RENAMED."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(error, text, file) from None
     known = known | frozenset(sections)
+    former = _take_new_names(document, RENAMED if renamed is None else renamed, sections, text, file)
     for name in document:
         if name not in known:
             raise _unknown_key((name,), known, text, file, "unknown section")
-    return {name: _section(name, struct, document.get(name, {}), text, file) for name, struct in sections.items()}
+    return {
+        name: _section(name, struct, document.get(name, {}), text, file, former) for name, struct in sections.items()
+    }
+
+
+Names = dict[tuple[str, ...], tuple[str, ...]]
+
+
+def _take_new_names(
+    document: dict[str, Any],
+    renamed: Mapping[tuple[str, str], tuple[str, str]],
+    sections: Mapping[str, type[msgspec.Struct]],
+    text: str,
+    file: str,
+) -> Names:
+    """Move what stands under a former name, with a warning; gives the former name of each key that was moved."""
+    former: Names = {}
+    for old, new in renamed.items():
+        table = document.get(old[0])
+        if not isinstance(table, dict) or old[1] not in table or new[0] not in sections:
+            continue
+        target = document.setdefault(new[0], {})
+        line = line_of(text, old)
+        if not isinstance(target, dict) or new[1] in target:
+            problem = f"the former name of {dotted(new)}, which is given, too"
+            raise ConfigurationError(problem, file=file, line=line, key=dotted(old))
+        log.warning("%s:%s: %s is called %s now; the next release will not know the old name",
+                    file, line, dotted(old), dotted(new))  # fmt: skip
+        target[new[1]] = table.pop(old[1])
+        former[new] = old
+        if not table and old[0] not in KNOWN_SECTIONS:
+            del document[old[0]]
+    return former
+
+
+def line_in(file: str, key: str) -> int | None:
+    """The line of a file that names `section.key`, for a check that looks at several sections; None where none does."""
+    try:
+        text = Path(file).read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return line_of(text, tuple(key.split(".")))
 
 
 def _syntax_error(error: tomllib.TOMLDecodeError, text: str, file: str) -> ConfigurationError:
@@ -159,7 +210,7 @@ def _unknown_key(
     )
 
 
-def _section(name: str, struct: type[msgspec.Struct], table: Any, text: str, file: str) -> Any:
+def _section(name: str, struct: type[msgspec.Struct], table: Any, text: str, file: str, former: Names) -> Any:
     """Field by field, so that an error knows its key and its type."""
     line = line_of(text, (name,))
     if not isinstance(table, dict):
@@ -171,7 +222,8 @@ def _section(name: str, struct: type[msgspec.Struct], table: Any, text: str, fil
         if key not in options:
             raise _unknown_key((name, key), frozenset(options), text, file, "unknown key")
     values = {
-        options[key].attribute: _value((name, key), value, options[key], text, file) for key, value in table.items()
+        options[key].attribute: _value((name, key), value, options[key], text, file, former)
+        for key, value in table.items()
     }
     try:
         return struct(**values)
@@ -179,7 +231,8 @@ def _section(name: str, struct: type[msgspec.Struct], table: Any, text: str, fil
         raise ConfigurationError(str(error), file=file, line=line, key=name) from None
 
 
-def _value(key: tuple[str, ...], value: Any, option: Option, text: str, file: str) -> Any:
+def _value(key: tuple[str, ...], value: Any, option: Option, text: str, file: str, former: Names) -> Any:
+    key = former.get(key, key)
     try:
         return msgspec.convert(value, option.type)
     except msgspec.ValidationError as error:

@@ -4,6 +4,7 @@ Used by child.py right after the fork, and by each daemon's supervisor at its st
 """
 
 import ctypes
+import logging
 import os
 import resource
 import signal
@@ -77,6 +78,20 @@ def place_workers(asked: int, wanted: Sequence[int], usable: Sequence[int]) -> l
     if not cpus:
         return []
     return [cpus[index % len(cpus)] for index in range(asked or len(cpus))]
+
+
+def place_one(index: int, wanted: Sequence[int], usable: Sequence[int]) -> int | None:
+    """The CPU of the `index`-th process or thread over the `wanted` CPUs that are usable; None: wherever it likes."""
+    cpus = [cpu for cpu in wanted if cpu in usable]
+    return cpus[index % len(cpus)] if cpus else None
+
+
+def warn_of_cpus(log: logging.Logger, key: str, wanted: Sequence[int]) -> None:
+    """Say which CPUs of the configuration this process may not use; the others are used."""
+    usable = usable_cpus()
+    missing = [cpu for cpu in wanted if cpu not in usable]
+    if missing:
+        log.warning("%s: not usable here: %s; usable are %s", key, missing, usable)
 
 
 def raise_descriptor_limit() -> int:

@@ -204,6 +204,35 @@ def test_config_line_of_a_key_in_an_awkward_file(key: tuple[str, ...], line: int
     assert line_of(AWKWARD, key) == line
 
 
+RENAMED = {("relay", "threads"): ("relay", "workers"), ("ringline", "host"): ("relay", "bind")}
+
+
+def test_config_former_name_works_and_warns_with_the_new_one(caplog: pytest.LogCaptureFixture) -> None:
+    text = '[ringline]\nhost = "127.0.0.1"\n[relay]\nthreads = 3\n'
+    loaded = parse(text, SECTIONS, file="r.toml", renamed=RENAMED)
+    assert loaded["relay"] == Relay(workers=3, bind="127.0.0.1")
+    said = {record.getMessage() for record in caplog.records}
+    assert said == {
+        "r.toml:4: relay.threads is called relay.workers now; the next release will not know the old name",
+        "r.toml:2: ringline.host is called relay.bind now; the next release will not know the old name",
+    }
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "words"),
+    [
+        ("[relay]\nworkers = 1\nthreads = 3\n", 3, "relay.threads", "the former name of relay.workers, which is given"),
+        ("[relay]\nthreads = -1\n", 2, "relay.threads", "an integer from 0"),
+    ],
+)
+def test_config_former_name_is_judged_where_it_stands(text: str, line: int, key: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, SECTIONS, file="r.toml", renamed=RENAMED)
+    assert (caught.value.line, caught.value.key) == (line, key)
+    assert words in str(caught.value)
+
+
 def test_config_reference_parses_and_changes_nothing() -> None:
     text = format_reference(SECTIONS)
     assert parse(text, SECTIONS) == parse("", SECTIONS)

@@ -61,6 +61,35 @@ def test_candidates_configured() -> None:
     assert set(both) == {*advertised_addresses(), *addresses("203.0.113.9")}
 
 
+def test_candidates_one_to_one_nat_stands_for_the_local_address() -> None:
+    mapped = advertised_addresses(["auto", "203.0.113.7=127.0.0.1", "2001:db8::7=::1"])
+    assert set(mapped) == {*advertised_addresses(), *addresses("203.0.113.7", "2001:db8::7")} - set(
+        addresses("127.0.0.1", "::1")
+    )
+    assert advertised_addresses(["203.0.113.7=10.0.0.5"]) == addresses("203.0.113.7")
+    assert candidates.missing_locals(["auto", "203.0.113.7=127.0.0.1", "203.0.113.8=192.0.2.200"]) == [
+        "203.0.113.8=192.0.2.200"
+    ]
+
+
+def test_candidates_are_those_that_the_relay_listens_on() -> None:
+    assert advertised_addresses((), "127.0.0.1", "") == addresses("127.0.0.1")
+    assert advertised_addresses(["203.0.113.7", "2001:db8::7"], "0.0.0.0", "") == addresses("203.0.113.7")
+    assert advertised_addresses(["203.0.113.7=10.0.0.5", "203.0.113.8=10.0.0.6"], "10.0.0.6", "::") == addresses(
+        "203.0.113.8"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("203.0.113.7=::1", "other family"), ("203.0.113.7=", "IP address"), ("=10.0.0.5", "IP address"),
+     ("203.0.113.7=10.0.0.5=10.0.0.6", "IP address"), ("203.0.113.7=auto", "IP address")],
+)  # fmt: skip
+def test_candidates_refuse_a_mapping_that_cannot_be(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        advertised_addresses([text])
+
+
 @pytest.mark.parametrize("text", ["localhost", "fe80::1", "169.254.1.1", "0.0.0.0", "::", "224.0.0.1", "1.2.3", ""])
 def test_candidates_refuse_what_cannot_be_advertised(text: str) -> None:
     with pytest.raises(ValueError, match=r"auto|advertised"):

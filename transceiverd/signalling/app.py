@@ -90,7 +90,7 @@ def _cross_origin(service: CallService) -> Middleware:
 def _host(service: CallService) -> Middleware:
     @web.middleware
     async def host(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host_rule(service.config).require(request)
+        host_rule(service.config).require(request, service.clients.host(request))
         return await handler(request)
 
     return host

@@ -59,7 +59,7 @@ class CallService:
         self.cors = CrossOrigin(config.cors_origins)
         self._negotiation = negotiation
         self._limits = config.sdp_limits()
-        self._clients = Clients(config.proxies, config.unlimited)
+        self.clients = Clients(config.proxies, config.unlimited)
         self._paces.configure(
             config.setups_per_second, config.setups_burst, config.setups_per_second_address, config.setups_burst_address
         )
@@ -72,8 +72,8 @@ class CallService:
         """
         try:
             owner = self.tokens.require(request)
-            address = self._clients.address(request)
-            counted = self._clients.counted(address)
+            address = self.clients.address(request)
+            counted = self.clients.counted(address)
             self._paces.admit(counted, time.monotonic())
             with self._refunded():
                 yield CallContext(address, dialect, owner=owner, counted=counted)

@@ -47,6 +47,13 @@ class Clients:
                 break
         return str(found)
 
+    def host(self, request: web.BaseRequest) -> list[str]:
+        """The Host headers of a request as its client wrote them, as far as a proxy of ours says so."""
+        named = request.headers.getall("X-Forwarded-Host", [])
+        if named and parse(request.remote or "") in self._proxies:
+            return [named[-1].rpartition(",")[2].strip()]  # the last word is the proxy's that we know
+        return request.headers.getall("Host", [])
+
     def counted(self, address: str) -> str:
         """The name of an address in the books: itself, or its IPv6 site; empty: not counted by address."""
         found = parse(address)

@@ -36,14 +36,24 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             extra={"secret": True},
         ),
     ] = msgspec.field(default_factory=list)
+    tokens_file: Annotated[
+        str | None,
+        Meta(
+            description="File of further tokens, one a line, `#` for comments. A relative name is looked for in"
+            " $CREDENTIALS_DIRECTORY first, where systemd puts a service's secrets (LoadCredential=). Reload."
+        ),
+    ] = None
     tls_listen: Annotated[
         str, Meta(description="Address of the HTTPS listener. Other than loopback needs `auth`. Restart.")
     ] = "127.0.0.1"
     tls_port: Annotated[int, Meta(ge=0, le=65535, description="Its TCP port. 0: no HTTPS listener. Restart.")] = 0
-    tls_certificate: Annotated[str | None, Meta(description="PEM file of the certificate chain for HTTPS. Reload.")] = (
-        None
-    )
-    tls_key: Annotated[str | None, Meta(description="PEM file of its private key. Reload.")] = None
+    tls_certificate: Annotated[
+        str | None,
+        Meta(description="PEM file of the certificate chain for HTTPS; a relative name as `tokens_file`. Reload."),
+    ] = None
+    tls_key: Annotated[
+        str | None, Meta(description="PEM file of its private key; a relative name as `tokens_file`. Reload.")
+    ] = None
     hosts: Annotated[
         list[str],
         Meta(
@@ -57,8 +67,9 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     proxies: Annotated[
         list[str],
         Meta(
-            description="Addresses or networks of reverse proxies, whose X-Forwarded-For is believed: bounds for one"
-            " address then count the client behind. Empty, the default: nobody's, since anybody can write one. Reload."
+            description="Addresses or networks of reverse proxies, whose X-Forwarded-For and -Host are believed:"
+            " bounds for one address then count the client behind, and logs name it. Empty: nobody's, since anybody can"
+            " write one. Reload."
         ),
     ] = msgspec.field(default_factory=list)
     unlimited: Annotated[
@@ -181,9 +192,9 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     ] = 5.0
 
     def __post_init__(self) -> None:
-        if self.auth == "tokens" and not self.tokens:
-            raise ValueError('auth = "tokens" needs tokens')
-        if self.auth != "tokens" and self.tokens:
+        if self.auth == "tokens" and not self.tokens and self.tokens_file is None:
+            raise ValueError('auth = "tokens" needs tokens or tokens_file')
+        if self.auth != "tokens" and (self.tokens or self.tokens_file is not None):
             raise ValueError('tokens are given but not asked for: add auth = "tokens"')
         for key in ("proxies", "unlimited"):
             try:
@@ -221,6 +232,9 @@ class OperatorSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             extra={"secret": True},
         ),
     ] = msgspec.field(default_factory=list)
+    tokens_file: Annotated[
+        str | None, Meta(description="File of further tokens, as `tokens_file` in [signalling]. Reload.")
+    ] = None
     connections_max: Annotated[
         int, Meta(ge=4, le=10_000, description="Connections at once; further ones get 503. Reload.")
     ] = 64

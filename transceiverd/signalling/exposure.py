@@ -5,7 +5,7 @@ Called once at start and by `--check-config`, after each field by itself was fou
 
 import ipaddress
 
-from shm.daemon.config import ConfigurationError
+from shm.daemon.config import ConfigurationError, line_in
 from transceiverd.signalling.config import OperatorSection, SignallingSection
 
 LINES_TO_ADD = 'auth = "tokens"\ntokens = ["<at least 16 characters, as `openssl rand -hex 24` prints them>"]'
@@ -26,6 +26,8 @@ def check_exposure(
                 'or auth = "none", if everybody who reaches it may call'
             )
             raise _refusal(problem, file, f"signalling.{key}", address)
+    if operator is not None:
+        _check_distinct(config, operator, file)
     if operator is not None and operator.port and not operator.tokens and not is_loopback(operator.listen):
         problem = (
             "other machines can reach this address, and metrics and sessions need a token there. Add below"
@@ -34,9 +36,29 @@ def check_exposure(
         raise _refusal(problem, file, "operator.listen", operator.listen)
 
 
+def _check_distinct(config: SignallingSection, operator: OperatorSection, file: str) -> None:
+    """Each listener needs a port of its own; of two at one address only the first would come up."""
+    seen: dict[tuple[str, int], str] = {}
+    for key, address, port in (
+        ("signalling.port", config.listen, config.port),
+        ("signalling.tls_port", config.tls_listen, config.tls_port),
+        ("operator.port", operator.listen, operator.port),
+    ):
+        if port and (address, port) in seen:
+            problem = f"{seen[address, port]} has the same address and port"
+            raise ConfigurationError(problem, file=file, line=line_in(file, key), key=key, found=str(port),
+                                     allowed="a port of its own")  # fmt: skip
+        seen[address, port] = key
+
+
 def _refusal(problem: str, file: str, key: str, address: str) -> ConfigurationError:
     return ConfigurationError(
-        problem, file=file, key=key, found=repr(address), allowed="loopback as long as that is so"
+        problem,
+        file=file,
+        line=line_in(file, key),
+        key=key,
+        found=repr(address),
+        allowed="loopback as long as that is so",
     )
 
 

@@ -6,7 +6,7 @@ what the configuration adds.
 """
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aiohttp import web
 
@@ -30,9 +30,10 @@ class HostRule:
             return False
         return self._any_name or name in self._names or (self._any_literal and _is_literal(name))
 
-    def require(self, request: web.BaseRequest) -> None:
-        """Raise HttpError 421 for a host that is not ours."""
-        values = request.headers.getall("Host", [])
+    def require(self, request: web.BaseRequest, values: Sequence[str] | None = None) -> None:
+        """Raise HttpError 421 for a host that is not ours. `values`: instead of the request's Host headers."""
+        if values is None:
+            values = request.headers.getall("Host", [])
         if len(values) != 1 or not self.accepts(values[0]):
             raise HttpError(
                 421,
