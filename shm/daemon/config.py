@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from shm.daemon.config_reference import Option, allowed_values, options_of, toml_value
-from shm.daemon.config_text import dotted, line_of
+from shm.daemon.config_text import dotted, first_of_two, line_of
 
 log = logging.getLogger("configuration")
 
@@ -193,6 +193,9 @@ def _syntax_error(error: tomllib.TOMLDecodeError, text: str, file: str) -> Confi
     if place is None:
         return ConfigurationError(f"not TOML: {message}", file=file)
     line = int(place[1]) if place[1] else text.count("\n") + 1
+    if message.startswith(("Cannot overwrite", "Cannot declare")) and (twice := first_of_two(text, line)) is not None:
+        key, first = twice
+        return ConfigurationError(f"given twice, first on line {first}", file=file, line=line, key=dotted(key))
     return ConfigurationError(f"not TOML: {message[: place.start()]}", file=file, line=line)
 
 

@@ -34,6 +34,16 @@ def line_of(text: str, key: tuple[str, ...]) -> int | None:
     return best[1]
 
 
+def first_of_two(text: str, line: int) -> tuple[tuple[str, ...], int] | None:
+    """The key that `line` gives for the second time, and the line of the first; None when it is not such a one."""
+    lines: dict[tuple[str, ...], int] = {}
+    for at, key in _named_keys(text):
+        if at == line:
+            return (key, lines[key]) if key in lines else None
+        lines.setdefault(key, at)
+    return None
+
+
 def _shared(named: tuple[str, ...], key: tuple[str, ...]) -> int:
     """How many leading parts are the same."""
     count = 0

@@ -116,13 +116,25 @@ def test_config_secret_is_not_shown() -> None:
     assert error.allowed == "a string of at least 4 characters"
 
 
-@pytest.mark.parametrize(
-    ("text", "line"), [("[relay]\nport = \n", 2), ("[relay", 1), ("a = 1\na = 2\n", 2), ('x = "', 1)]
-)
+@pytest.mark.parametrize(("text", "line"), [("[relay]\nport = \n", 2), ("[relay", 1), ('x = "', 1)])
 def test_config_text_that_is_no_toml_names_the_line(text: str, line: int) -> None:
     error = refusal(text)
     assert error.line == line
     assert "not TOML" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "first"),
+    [
+        ("[relay]\nport = 1\nworkers = 2\nport = 3\n", 4, "relay.port", 2),
+        ("[relay]\nport = 1\n[ringline]\n[relay]\nworkers = 2\n", 4, "relay", 1),
+        ("relay.port = 1\n\nrelay.port = 2\n", 3, "relay.port", 1),
+    ],
+)
+def test_config_duplicated_key_or_section_names_both_lines(text: str, line: int, key: str, first: int) -> None:
+    error = refusal(text)
+    assert (error.line, error.key) == (line, key)
+    assert f"given twice, first on line {first}" in str(error)
 
 
 def test_config_long_value_does_not_fill_the_log() -> None:
