@@ -68,10 +68,8 @@ class Birth:
     keys: UfragKeys
     settings: Settings
     lock_fd: int
-    cpu: int | None = None
-    """For the control thread; None: wherever the kernel likes."""
-    media_cpu: int | None = None
-    """For the media thread; None: where the control thread may run."""
+    cpu: int | None = None  # of the control thread; None: wherever the kernel likes
+    media_cpu: int | None = None  # of the media thread; None: where the control thread may run
 
 
 def run_transceiver(birth: Birth, control: socket.socket) -> None:
@@ -177,8 +175,7 @@ class Transceiver:
         thread.join(timeout=1)
 
     def _run_media(self) -> None:
-        """The media thread: before control and signalling, so that dialling delays no packet; on its CPU, if it has one.
-        Both from inside: they are for the thread that calls."""
+        """The media thread: before control and signalling, so that dialling delays no packet; on its CPU, if any."""
         nice, cpu = self.birth.settings.media.nice, self.birth.media_cpu
         if nice and (refused := prefer_thread(nice)) is not None:
             log.info("media is not at nice value %d: %s", nice, refused)
