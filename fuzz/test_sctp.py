@@ -95,16 +95,19 @@ def comparable(found: Any) -> bool:
 @examples(150)
 @given(data=st.one_of(packets(), hostile()))
 def test_sctp_agrees_with_aiortc(data: bytes) -> None:
-    """Whatever has a right checksum for one has it for the other; DATA is read alike."""
+    """Whatever has a right checksum for one has it for the other; DATA is read alike.
+
+    aiortc is asked about nothing else: a parameter of length 0, in an INIT or in a HEARTBEAT, which is opaque to us,
+    keeps it in a loop that eats all memory (1.16).
+    """
     ours = verdict(COMPILED.parse_packet, data, REASONS)
-    theirs = attempt((ValueError, struct.error, IndexError), aiortc_sctp.parse_packet, data)
-    if isinstance(theirs, Exception):
-        # It wants 4 bytes more for a packet, and lengths that it does not know to be wrong break its unpacking.
-        assert isinstance(ours, str) or "checksum" not in str(theirs)
+    if isinstance(ours, str):
+        if ours in ("sctp-checksum", "sctp-short"):
+            assert isinstance(attempt((ValueError, struct.error), aiortc_sctp.parse_packet, data), Exception)
         return
-    assert ours != "sctp-checksum"
-    if isinstance(ours, str) or not comparable(ours):
+    if not comparable(ours):
         return
+    theirs = aiortc_sctp.parse_packet(data)
     assert (ours.source_port, ours.destination_port, ours.tag) == theirs[:3]
     for mine, other in zip(ours.chunks, theirs[3], strict=True):
         assert (mine.tsn, mine.stream_id, mine.sequence, mine.ppid) == (
