@@ -1,34 +1,39 @@
-"""Forwarding: our worker against the C floor and Go, in interleaved rounds.
+"""Forwarding: our worker against the C floor, Go, coturn and rtpengine, in interleaved rounds.
 
-    python -m bench.forward [--rounds 15] [--clients 1000]
+    python -m bench.forward [--rounds 15] [--clients 1000] [--rates 2000,10000,25000] [--plot forward.png]
 
-Saturated: the contender is stopped, a few thousand datagrams are put into its socket's queue, it is let go, and the
+Saturated: the contender is stopped, a few thousand datagrams are put into its sockets' queues, it is let go, and the
 CPU time until the last one has come back is its own: every batch is full, and how fast the sender is does not matter.
-Light: 2,000 datagrams a second, a millisecond's worth at a time. CPU time is the scheduler's exact run time. The
-ratio is that of the same round, its mean geometric, with a 95 % interval over rounds (t distribution of logarithms).
+At a rate: so many datagrams a second, a millisecond's worth at a time, and their time from sending to arrival. CPU time
+is the scheduler's exact run time. The ratio is that of the same round, its mean geometric, with a 95 % interval over
+rounds (t distribution of logarithms). As root all runs in a network namespace of its own, with IPv6 too.
 """
 
 import argparse
 import os
-import shutil
-import statistics
+import resource
+import socket
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from bench.forward.build import build_c, build_go, build_turner
-from bench.forward.contenders import Aimed, Blaster, Contender, cpu_ns, start_program, start_worker
+from bench.forward import loopback, packages
+from bench.forward.build import build_c, build_extension, build_go
+from bench.forward.contenders import FILL, Aimed, Blaster, Contender, cpu_ns, sleeps, start_program, start_worker
+from bench.forward.figures import draw, tell
 from bench.machine import describe
-from bench.ratio import interval
 from tests.daemons import free_port
 
 SIZE = 160  # bytes of a datagram: Opus under SRTP
-FILL = 4_000  # datagrams a saturated round
-LIGHT, LIGHT_RATE = 2_000, 2_000  # datagrams a light round, a second
+PACED_SECONDS = 0.5  # of a round at a rate
 PATIENCE_MS = 5_000
-FLOOR = "C recvmmsg/sendmmsg(64)"
-MISSING = ("coturn ChannelData", "rtpengine in user space")
+SATURATED = "saturated"
 
-Samples = dict[str, list[dict[str, float]]]
+Sample = dict[str, float]
+Samples = dict[str, list[Sample]]
+Work = Callable[[Contender, Aimed], Sample]
+Running = list[tuple[Contender, Aimed]]
 
 
 def main() -> None:
@@ -36,85 +41,122 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--clients", type=int, default=1000)
+    parser.add_argument("--rates", default="2000,10000,25000", help="packets a second, with commas between")
+    parser.add_argument("--versions", default="4,6", help="of IP")
+    parser.add_argument("--plot", type=Path, help="a picture of the CPU a packet by load (matplotlib)")
     options = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="ringline-forward-"))
-    try:
-        with_contenders(directory, options.rounds, options.clients)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    versions = [int(word) for word in options.versions.split(",")]
+    with tempfile.TemporaryDirectory(prefix="ringline-forward-") as name:
+        programs = Programs(Path(name))
+        if not loopback.enter():
+            print("missing here: IPv6 (needs a network namespace, and for that root)")
+            versions = [4]
+        found = {}
+        for version in versions:
+            rates = [int(word) for word in options.rates.split(",")]
+            found[version] = compare(programs, version, rates, options.rounds, options.clients)
+    if options.plot:
+        draw(found, options.plot)
 
 
-def with_contenders(directory: Path, rounds: int, clients: int) -> None:
-    """Every contender runs all the time, and sleeps unless it is its turn."""
+class Programs:
+    """What is compiled once, and what is missing. Registries are asked before the namespace closes the door."""
+
+    def __init__(self, directory: Path) -> None:
+        self.blast, self.echo = build_c("blast", directory), build_c("echo", directory)
+        turner = Path(__file__).with_name("turner.pyx")
+        self.turner, self.go = build_extension(turner, directory), build_go(directory)
+        self.coturn = packages.installed("turnserver", "coturn")
+        self.rtpengine = packages.installed("rtpengine", "rtpengine-daemon")
+        for name, found in (("Go", self.go), ("coturn", self.coturn), ("rtpengine", self.rtpengine)):
+            if not found:
+                print(f"missing here: {name}")
+
+
+def compare(programs: Programs, version: int, rates: list[int], rounds: int, clients: int) -> dict[str, Samples]:
+    """Every contender runs all the time, and sleeps unless it is its turn. Samples by load."""
     cpus = sorted(os.sched_getaffinity(0))
     cpu, other = cpus[0], cpus[-1]
-    print(f"forwarding {SIZE} bytes, {clients} client addresses, IPv4; contender on CPU {cpu}, clients on {other}")
+    print(f"\nIPv{version}: {SIZE} bytes, {clients} client addresses; contender on CPU {cpu}, clients on CPU {other}")
     print(describe())
-    blaster = Blaster(build_c("blast", directory), clients, SIZE, other)
-    running: list[tuple[Contender, Aimed]] = []
+    blaster = Blaster(programs.blast, version, clients, SIZE, other)
+    works: dict[str, Work] = {f"{rate} packets/s": partial(paced, rate) for rate in rates} | {SATURATED: saturated}
+    running: Running = []
+    found = {}
     try:
-        for contender in programs(directory, cpu):
-            running.append((contender, blaster.aim(contender.port)))
-        running.append(our_worker(directory, blaster, clients, cpu, other))
-        for title, work in (("saturated", saturated), ("light, 2,000 packets/s", light)):
-            tell(title, measure(running, work, rounds))
+        running += start_all(programs, blaster, cpu, other)
+        for title, work in works.items():
+            found[title] = measure(running, work, rounds)
+            tell(title, found[title])
     finally:
         for contender, aimed in running:
             aimed.close()
             contender.end()
-    print(f"missing here: {', '.join(MISSING)}")
     print(describe())
-
-
-def programs(directory: Path, cpu: int) -> list[Contender]:
-    """C and Go."""
-    port = free_port(2)
-    found = [start_program(FLOOR, [str(build_c("echo", directory)), str(port), "64"], port, cpu)]
-    go = build_go(directory)
-    if go is None:
-        print("missing here: Go")
-        return found
-    for mode, name in (("batch", "Go ReadBatch/WriteBatch(64)"), ("single", "Go, a call a packet")):
-        port = free_port(2)
-        found.append(start_program(name, [str(go), mode, str(port)], port, cpu))
     return found
 
 
-def our_worker(directory: Path, blaster: Blaster, clients: int, cpu: int, other: int) -> tuple[Contender, Aimed]:
-    """Flows need the clients' port, and clients the worker's: the clients begin without, and are told."""
+def start_all(programs: Programs, blaster: Blaster, cpu: int, other: int) -> Running:
+    """All that are there; the packages speak IPv4 only here."""
+    version = str(blaster.version)
+    commands = {"C recvmmsg/sendmmsg(64)": ([str(programs.echo)], ["64"])}
+    if programs.go:
+        commands["Go ReadBatch/WriteBatch(64)"] = ([str(programs.go), "batch"], [])
+        commands["Go, a call a packet"] = ([str(programs.go), "single"], [])
+    running = []
+    for name, (before, behind) in commands.items():
+        port = free_port(socket.SOCK_DGRAM)
+        command = [*before, str(port), *behind, version]
+        running.append((start_program(name, command, port, cpu), blaster.aim(port)))
+    if blaster.version == 4 and programs.coturn:
+        running.append(packages.start_coturn(blaster, cpu))
+    if blaster.version == 4 and programs.rtpengine:
+        running.append(packages.start_rtpengine(blaster, cpu))
+    # Flows need the clients' port, and clients the worker's: the clients begin without, and are told.
     aimed = blaster.aim(1)
-    contender = start_worker(build_turner(directory), aimed.port, clients, cpu, other)
+    contender = start_worker(programs.turner, blaster, aimed.port, cpu, other)
     aimed.ask(f"aim {contender.port}")
-    return contender, aimed
+    return [*running, (contender, aimed)]
 
 
-def measure(running: list[tuple[Contender, Aimed]], work: object, rounds: int) -> Samples:
+def measure(running: Running, work: Work, rounds: int) -> Samples:
     """Interleaved, each round beginning with another one; the first round only warms up."""
     samples: Samples = {contender.name: [] for contender, _ in running}
     for number in range(rounds + 1):
         for place in range(len(running)):
             contender, aimed = running[(place + number) % len(running)]
-            sample = work(contender, aimed)  # type: ignore[operator]
+            sample = work(contender, aimed)
             if number:
                 samples[contender.name].append(sample)
     return samples
 
 
-def saturated(contender: Contender, aimed: Aimed) -> dict[str, float]:
-    """Full batches."""
-    contender.pause()
-    aimed.ask(f"fill {FILL}")
-    before = usage(contender)
-    contender.go_on()
-    got = aimed.ask(f"drain {FILL} {PATIENCE_MS}")
-    return per_packet(contender, before, got, FILL)
+def saturated(contender: Contender, aimed: Aimed) -> Sample:
+    """Full batches, as many at a time as its sockets have room for."""
+    got = used = 0
+    beside = dict.fromkeys(contender.beside, 0)
+    for _ in range(FILL // contender.fill):
+        contender.pause()
+        aimed.ask(f"fill {contender.fill}")
+        before = usage(contender)
+        contender.go_on()
+        got += aimed.ask(f"drain {contender.fill} {PATIENCE_MS}")[0]
+        after = usage(contender)
+        used += after[""] - before[""]
+        beside = {name: value + after[name] - before[name] for name, value in beside.items()}
+    return per_packet({"": used} | beside, got, FILL)
 
 
-def light(contender: Contender, aimed: Aimed) -> dict[str, float]:
+def paced(rate: int, contender: Contender, aimed: Aimed) -> Sample:
     """A few packets a wake-up."""
-    before = usage(contender)
-    got = aimed.ask(f"pace {LIGHT} {LIGHT_RATE}")
-    return per_packet(contender, before, got, LIGHT)
+    count = round(rate * PACED_SECONDS)
+    slept, before = sleeps(contender.judged), usage(contender)
+    got, middle, late = aimed.ask(f"pace {count} {rate}")
+    used = {name: value - before[name] for name, value in usage(contender).items()}
+    slept = sleeps(contender.judged) - slept
+    return per_packet(used, got, count) | {"p50": middle / 1000, "p99": late / 1000, "sleeps": slept / max(got, 1)}
 
 
 def usage(contender: Contender) -> dict[str, int]:
@@ -122,29 +164,9 @@ def usage(contender: Contender) -> dict[str, int]:
     return {"": cpu_ns(contender.judged)} | {name: cpu_ns(pid) for name, pid in contender.beside.items()}
 
 
-def per_packet(contender: Contender, before: dict[str, int], got: int, sent: int) -> dict[str, float]:
-    """Microseconds."""
-    if got < sent:
-        print(f"  {contender.name}: {sent - got} of {sent} lost")
-    return {name: (value - before[name]) / 1000 / max(got, 1) for name, value in usage(contender).items()}
-
-
-def tell(title: str, samples: Samples) -> None:
-    """A table."""
-    floor = [one[""] for one in samples[FLOOR]]
-    print(f"\n{title}: CPU of a forwarded packet, µs (median), and ratio to the floor with its 95 % interval")
-    for name, values in samples.items():
-        own = [one[""] for one in values]
-        ratio = interval([mine / theirs for mine, theirs in zip(own, floor, strict=True)])
-        beside = {other: statistics.median(one[other] for one in values) for other in values[0] if other}
-        total = statistics.median(own) + sum(beside.values())
-        words = "".join(f"; with {other} {total:.2f}" for other in beside)
-        print(f"  {name:30} {statistics.median(own):6.2f}   {ratio}{words}")
-    ours = next(name for name in samples if "ringline" in name)
-    for name, values in samples.items():
-        if name.startswith("Go"):
-            pairs = zip(samples[ours], values, strict=True)
-            print(f"  {ours} against {name}: {interval([mine[''] / theirs[''] for mine, theirs in pairs])}")
+def per_packet(used: dict[str, int], got: int, sent: int) -> Sample:
+    """Microseconds, and the share of packets lost."""
+    return {name: value / 1000 / max(got, 1) for name, value in used.items()} | {"lost": (sent - got) / sent}
 
 
 if __name__ == "__main__":

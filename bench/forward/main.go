@@ -1,4 +1,4 @@
-// Forwarders in Go: `forward single PORT` with a call per packet, `forward batch PORT` with ReadBatch and WriteBatch(64).
+// Forwarders in Go: `forward single PORT 4|6` with a call per packet, `forward batch PORT 4|6` with ReadBatch and WriteBatch(64).
 //
 // One goroutine on a locked thread, SO_REUSEPORT, a large receive buffer. The batching one also asks for the destination
 // address and answers from it, as the others do; the single one does not, which is in its favour.
@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,7 +23,7 @@ const (
 	room       = 8 << 20
 )
 
-func listen(port string) *net.UDPConn {
+func listen(port, version string) *net.UDPConn {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) {
 			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
@@ -31,7 +32,7 @@ func listen(port string) *net.UDPConn {
 			}
 		})
 	}}
-	connection, err := config.ListenPacket(context.Background(), "udp4", "0.0.0.0:"+port)
+	connection, err := config.ListenPacket(context.Background(), "udp"+version, ":"+port)
 	if err != nil {
 		panic(err)
 	}
@@ -85,12 +86,53 @@ func batch(connection *net.UDPConn) {
 	}
 }
 
+// The same over IPv6: x/net has no type in common.
+func batch6(connection *net.UDPConn) {
+	packets := ipv6.NewPacketConn(connection)
+	if err := packets.SetControlMessage(ipv6.FlagDst, true); err != nil {
+		panic(err)
+	}
+	messages := make([]ipv6.Message, batchSize)
+	outgoing := make([]ipv6.Message, batchSize)
+	space := len(ipv6.NewControlMessage(ipv6.FlagDst))
+	for i := range messages {
+		messages[i].Buffers = [][]byte{make([]byte, packetSize)}
+		messages[i].OOB = make([]byte, space)
+		outgoing[i].Buffers = [][]byte{nil}
+	}
+	var control ipv6.ControlMessage
+	for {
+		count, err := packets.ReadBatch(messages, 0)
+		if err != nil {
+			continue
+		}
+		for i := range messages[:count] {
+			message := &messages[i]
+			control.Parse(message.OOB[:message.NN])
+			answer := ipv6.ControlMessage{Src: control.Dst}
+			outgoing[i].Buffers[0] = message.Buffers[0][:message.N]
+			outgoing[i].Addr = message.Addr
+			outgoing[i].OOB = answer.Marshal()
+		}
+		for done := 0; done < count; {
+			sent, err := packets.WriteBatch(outgoing[done:count], 0)
+			if err != nil {
+				sent = 1
+			}
+			done += sent
+		}
+	}
+}
+
 func main() {
 	runtime.LockOSThread()
-	connection := listen(os.Args[2])
+	connection := listen(os.Args[2], os.Args[3])
 	fmt.Println("ready")
-	if os.Args[1] == "batch" {
+	if os.Args[1] == "batch" && os.Args[3] == "4" {
 		batch(connection)
+	}
+	if os.Args[1] == "batch" {
+		batch6(connection)
 	}
 	single(connection)
 }
