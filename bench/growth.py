@@ -1,137 +1,91 @@
-"""Growth: memory of a call and cost of a packet as more calls are held, and whether all of them stay alive.
+"""What a call costs as calls grow: memory of an idle one, and the control thread's CPU for each consent check.
 
-    python -m bench.growth [--steps 100,1000,5000,10000] [--talkers 100]
+    python -m bench.growth [--steps 100,1000,5000,10000] [--rate 100] [--consent 5] [--hold 35]
 
-Two CPUs do not carry 10,000 voices: each call talks for about a second when it is set up, so that it has had one stream
-each way, and then only keeps its consent alive (a check every 15 s, the rarest that is allowed). At each step the same
-number of them talks, 50 packets a second each; the CPU of what the held calls cost in the same time, measured just
-before, is taken off. At the last step all are held beyond the 30 s after which a server gives a call up.
+One fresh server, the calls of `relayctl load`'s fleet in this process. Each call talks for a moment (one stream each
+way), a hundred at a time, then only its checks go on. At the end all are held for `--hold` seconds, longer than consent
+lasts without checks, and counted by the server.
 """
 
 import argparse
 import asyncio
-import random
-import statistics
-from typing import NamedTuple
+import re
 
 from bench.machine import describe
-from bench.measure import SETTLE_SECONDS, by_process
 from tests.daemons import Server, running
 from transceiverd.load.fleet import Fleet
 from transceiverd.load.plan import Plan
-from transceiverd.load.processes import ProcessMeter, Sample, between, server_cpu, with_children
+from transceiverd.load.processes import ProcessMeter, between, with_children
 
-SLICE, RATE = 200, 100.0  # calls that talk while others are set up, and calls a second
-IDLE_SECONDS, TALK_SECONDS = 5.0, 8.0
-CONSENT_SECONDS = 15.0
-EXPIRY_SECONDS = 35.0  # beyond RFC 7675's 30 s
-
-
-class Step(NamedTuple):
-    """What was seen with so many calls up."""
-
-    calls: int
-    bytes_all: int
-    idle: float
-    """CPU of the held calls and the server itself, seconds a second."""
-    packet: float
-    """CPU of an echoed packet without that, µs."""
-    gross: float
-    lost: int
-    p50: float
-    p99: float
+SETTLE_SECONDS, WATCH_SECONDS = 2.0, 6.0
+SOME, TALK_SECONDS = 100, 0.3
+EVENT = re.compile(r'event="([\w-]+)",thread="control",transceiver="0"} ([\d.]+)')
 
 
-def main() -> None:
-    """Run and tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", default="100,1000,5000,10000", help="calls, with commas between")
-    parser.add_argument("--talkers", type=int, default=100)
-    options = parser.parse_args()
-    steps = [int(word) for word in options.steps.split(",")]
-    print(describe())
-    with running(workers=2, transceivers=1, slots=max(steps) + 512) as daemons:
-        found = asyncio.run(grow(daemons, steps, options.talkers))
-    tell(found)
-    print(describe())
+def control_events(server: Server) -> dict[str, float]:
+    """The control thread's counters, as /metrics has them."""
+    return {name: float(count) for name, count in EVENT.findall(server.operator("/metrics"))}
 
 
-async def grow(daemons: Server, steps: list[int], talkers: int) -> list[Step]:
-    """All steps on one server."""
-    plan = Plan(url=daemons.url, calls=max(steps), consent_seconds=CONSENT_SECONDS, patience_seconds=30.0)
-    pids = [pid for daemon in daemons.daemons.values() for pid in with_children(daemon.pid)]
-    meter = ProcessMeter(pids, own=False)
-    found = []
-    async with Fleet(plan) as fleet:
-        for calls in steps:
-            while len(fleet.calls) < calls and fleet.tally.asked < 1.1 * max(steps):
-                await fleet.dial(min(SLICE, calls - len(fleet.calls)), RATE, talk=True)
-                await fleet.hush()
-            await asyncio.sleep(SETTLE_SECONDS)
-            found.append(await look(fleet, meter, talkers))
-            print(f"  {found[-1]}", flush=True)
-        await asyncio.sleep(EXPIRY_SECONDS)
-        known = len(daemons.sessions())
-        ended, failed = dict(fleet.tally.ended) or "none", dict(fleet.tally.failed) or "none"
-        print(f"held {EXPIRY_SECONDS:.0f} s more: {fleet.up} of {found[-1].calls} up, {known} known to the server")
-        print(f"  ended early: {ended}; never up: {failed}")
-        fleet.hang_up_all()
-        await asyncio.sleep(SETTLE_SECONDS)
-    return found
+def calls_live(server: Server) -> int:
+    """Calls that the server holds, by the gauge: a list of 10,000 sessions takes seconds."""
+    return int(float(re.findall(r"^ringline_calls\{.*\} (\S+)$", server.operator("/metrics"), re.MULTILINE)[0]))
 
 
-async def look(fleet: Fleet, meter: ProcessMeter, talkers: int) -> Step:
-    """One step: memory, what holding costs, what a packet costs."""
+async def dial(fleet: Fleet, calls: int, rate: float) -> None:
+    """Up to `calls`, some at a time."""
+    asked = len(fleet.calls)
+    while asked < calls:
+        some = min(SOME, calls - asked)
+        for call in await fleet.dial(some, rate, talk=False):
+            fleet.packets.talk(call.place, True)
+        await asyncio.sleep(TALK_SECONDS)
+        await fleet.hush()
+        asked += some
+
+
+async def watch(server: Server, meter: ProcessMeter, calls: int) -> float:
+    """Print what the checks of `calls` silent calls cost; gives the memory in bytes."""
     memory = sum(usage.pss for usage in meter.sample(memory=True).values())
-    before = meter.sample()
-    await asyncio.sleep(IDLE_SECONDS)
-    idle = server_cpu(between(before, meter.sample())) / IDLE_SECONDS
-    quiet = fleet.packets.totals()
-    chosen = random.Random(talkers).sample(list(fleet.calls.values()), min(talkers, len(fleet.calls)))
-    for call in chosen:  # spread over the table and over time: packets of neighbours would leave together
-        fleet.packets.talk(call.place, True)
-    await asyncio.sleep(0.5)
-    start, histogram = fleet.packets.totals()["received"], fleet.packets.histograms()["round_trip"]
-    before = meter.sample()
-    await asyncio.sleep(TALK_SECONDS)
-    used: Sample = between(before, meter.sample())
-    packets = fleet.packets.totals()["received"] - start
-    times = fleet.packets.histograms()["round_trip"].since(histogram)
-    await fleet.hush()
-    end = fleet.packets.totals()
-    print(f"  of a packet, idle cost within: {by_process(used, 1e6, packets)}")
-    lost = end["sent"] - end["received"] - (quiet["sent"] - quiet["received"])
-    net = (server_cpu(used) - idle * TALK_SECONDS) / packets * 1e6
-    gross = server_cpu(used) / packets * 1e6
-    middle, late = times.percentile(50) / 1e6, times.percentile(99) / 1e6
-    return Step(fleet.up, memory, idle, net, gross, lost, middle, late)
+    before, events = meter.sample(), control_events(server)
+    await asyncio.sleep(WATCH_SECONDS)
+    used, after = between(before, meter.sample()), control_events(server)
+    checks = max(after["records"] - events["records"], 1)
+    lane = after["checks-answered-in-lane"] - events["checks-answered-in-lane"]
+    control = used["transceiver0"].cpu
+    print(f"{calls} calls: {memory / 1e6:.1f} MB; {checks / WATCH_SECONDS:.0f} checks/s, {lane / checks:.0%} answered "
+          f"in the lane; transceiver {control / WATCH_SECONDS:.1%} of a CPU, {control / checks * 1e6:.0f} µs a check",
+          flush=True)  # fmt: skip
+    return memory
 
 
-def tell(found: list[Step]) -> None:
-    """A table, and what it says of the targets."""
-    heads = ("calls", "PSS, MB", "holding, % of a CPU", "a packet, µs", "with it", "lost", "p50 ms", "p99 ms")
-    print("  ".join(heads))
-    for step in found:
-        figures = (
-            step.calls,
-            step.bytes_all / 1e6,
-            step.idle * 100,
-            step.packet,
-            step.gross,
-            step.lost,
-            step.p50,
-            step.p99,
+async def main(steps: list[int], rate: float, consent: float, hold: float) -> None:
+    """All steps on one server."""
+    print(f"growth: {describe()}")
+    with running(workers=2, slots=steps[-1] + 16) as server:
+        meter = ProcessMeter(
+            [pid for daemon in server.daemons.values() for pid in with_children(daemon.pid)], own=False
         )
-        print("  ".join(f"{figure:{len(head)}.{0 if isinstance(figure, int) else 2}f}"
-                        for head, figure in zip(heads, figures, strict=True)))  # fmt: skip
-    upto = [step for step in found if step.calls <= 5000]
-    if len(upto) > 1:
-        first, last = upto[0], upto[-1]
-        slope, _ = statistics.linear_regression([step.calls for step in upto], [step.bytes_all for step in upto])
-        print(f"memory of a call, {first.calls} to {last.calls}: {slope / 1000:.1f} kB (target: at most 60)")
-        print(f"a packet at {last.calls} calls: {last.packet / first.packet:.2f} x one at {first.calls}, "
-              f"{last.gross / first.gross:.2f} x with what holding costs (target: at most 1.2)")  # fmt: skip
+        plan = Plan(url=server.url, calls=steps[-1], consent_seconds=consent, patience_seconds=60.0)
+        async with Fleet(plan) as fleet:
+            memories = []
+            for calls in steps:
+                await dial(fleet, calls, rate)
+                await asyncio.sleep(SETTLE_SECONDS)
+                memories.append(await watch(server, meter, len(fleet.calls)))
+            if len(steps) > 1:
+                slope = (memories[-1] - memories[0]) / (steps[-1] - steps[0])
+                print(f"memory of an idle call from {steps[0]} to {steps[-1]}: {slope / 1000:.1f} kB")
+            await asyncio.sleep(hold)
+            print(f"after {hold:g} s more: {calls_live(server)} of {fleet.tally.established} established calls live")
+            fleet.hang_up_all()
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", default="100,1000,5000,10000", help="numbers of calls")
+    parser.add_argument("--rate", type=float, default=100.0, help="calls dialled a second")
+    parser.add_argument("--consent", type=float, default=5.0, help="seconds between checks of a call (RFC 7675: 5)")
+    parser.add_argument("--hold", type=float, default=35.0, help="seconds that all are held at the end")
+    asked = parser.parse_args()
+    asyncio.run(main([int(n) for n in asked.steps.split(",")], asked.rate, asked.consent, asked.hold))

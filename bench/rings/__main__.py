@@ -6,7 +6,7 @@ Each figure is the median of the rounds, with the least and the most: the least 
 Rounds of all parts are interleaved. "Same core": one thread puts a batch in and takes it out, so that both sides'
 instructions count and no cache line moves. "Across cores": producer and consumer are processes on a CPU each and
 neither sleeps. "On the way": from the producer's clock reading to the consumer's, one message at a time; the consumer
-spins, or sleeps on its doorbell and must be woken.
+spins, or sleeps on its doorbell and must be woken. As root the two run at a real-time priority, 50 ms at a time.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import contextlib
 import os
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,11 @@ from transceiverd.ice.stun import REQUEST, Message
 SIZE = 160  # bytes of a payload
 BATCHES = (1, 8, 64)
 MESSAGES = 100_000  # of a round
-LATENCY_MESSAGES, GAP_NS = 1_000, 100_000  # long enough to fall asleep in between
+LATENCY_MESSAGES, GAP_NS = 500, 100_000  # long enough to fall asleep in between
 FLOWS = (1_000, 10_000)
 LOOK_UPS = 200_000
 INCARNATION = 7
 RING_BYTES = 1 << 21
-NICE = -20  # when allowed: who spins is what a busy machine takes the CPU from first, for milliseconds
 
 
 def main() -> None:
@@ -45,8 +44,6 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory(prefix="ringline-rings-") as name:
         loops = load_extension(build_extension(Path(__file__).with_name("rounds.pyx"), Path(name)))
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     print(describe())
     parts = all_parts(loops)
     figures: dict[str, list[float]] = {}
@@ -79,38 +76,43 @@ def all_parts(loops: Any) -> list[Part]:
 
 def across(loops: Any, lane: Any, batch: int) -> float:
     """The consumer is a child on the last CPU, we are on the first."""
-    first, last = placement()
-    child = os.fork()
-    if child == 0:
-        os.sched_setaffinity(0, {last})
-        loops.empty(lane, batch, MESSAGES)
-        os._exit(0)
-    os.sched_setaffinity(0, {first})
-    try:
+    with beside(lambda: loops.empty(lane, batch, MESSAGES)):
         return float(loops.fill(lane, batch, SIZE, MESSAGES))
-    finally:
-        os.waitpid(child, 0)
-        os.sched_setaffinity(0, {first, last})
 
 
 def on_the_way(loops: Any, lane: Any, spin: bool, words: str) -> dict[str, float]:
     """p50 and p99; the sender is the child."""
+    with beside(lambda: loops.tick(lane, SIZE, LATENCY_MESSAGES, GAP_NS)):
+        times = sorted(loops.arrivals(lane, LATENCY_MESSAGES, spin))
+    found = {"p50": times[len(times) // 2], "p99": times[len(times) * 99 // 100]}
+    return {f"on the way, {words}, {name}": value for name, value in found.items()}
+
+
+@contextlib.contextmanager
+def beside(work: Callable[[], object]) -> Iterator[None]:
+    """A child works on the last CPU while we do on the first; both undisturbed, since who spins on a busy machine is
+    put aside for milliseconds again and again, and they would be all that is measured."""
     first, last = placement()
     child = os.fork()
     if child == 0:
-        os.sched_setaffinity(0, {last})
-        loops.tick(lane, SIZE, LATENCY_MESSAGES, GAP_NS)
+        run_alone(last, first != last)
+        work()
         os._exit(0)
-    os.sched_setaffinity(0, {first})
+    run_alone(first, first != last)
     try:
-        times = sorted(loops.arrivals(lane, LATENCY_MESSAGES, spin))
+        yield
     finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         os.waitpid(child, 0)
         os.sched_setaffinity(0, {first, last})
-    return {
-        f"on the way, {words}, p50": times[len(times) // 2],
-        f"on the way, {words}, p99": times[len(times) * 99 // 100],
-    }
+
+
+def run_alone(cpu: int, fixed: bool) -> None:
+    """On one CPU, before all others when we may; not where two of us would share it and one wait for ever."""
+    os.sched_setaffinity(0, {cpu})
+    if fixed:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 def placement() -> tuple[int, int]:

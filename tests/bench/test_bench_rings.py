@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.crowd import Step, tell
 from bench.forward.build import build_extension, load_extension
-from bench.growth import Step, tell
 from bench.rings import __main__ as rings
 
 
@@ -19,7 +19,7 @@ def test_rings_every_part_gives_a_figure(tmp_path: Path, monkeypatch: pytest.Mon
     assert min(figures.values()) > 0
 
 
-def test_growth_says_slope_and_ratio(capsys: pytest.CaptureFixture[str]) -> None:
+def test_crowd_says_slope_and_ratio(capsys: pytest.CaptureFixture[str]) -> None:
     tell([
         Step(calls, 50_000_000 + 40_000 * calls, 0.1, packet, packet + 1, 0, 0.2, 2.0)
         for calls, packet in ((100, 20.0), (1000, 21.0), (5000, 22.0), (10_000, 99.0))
