@@ -178,7 +178,8 @@ def test_strangers_no_more_a_page_loaded_again_in_the_middle_of_its_handshake_co
             pass
     second.connect(5)
     sessions = {session["call_id"]: session for session in server.sessions()}
-    assert sessions[first.call_id]["state"] != "connected"
+    # On a busy machine the first call has ended by now, for want of its handshake.
+    assert sessions.get(first.call_id, {"state": "ended"})["state"] != "connected"
     assert sessions[second.call_id]["state"] == "connected"
     for name in names:
         assert _beside(server, name) > before[name], name

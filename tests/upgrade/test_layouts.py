@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 from shm.daemon import handover
+from shm.daemon.exits import EXIT_FAULT, EXIT_STOPPED
 from tests.daemons import Server, running, wait_for
 from tests.upgrade.calls import assert_heard_on, calls_on
 from tests.upgrade.two_layouts import OTHER
@@ -72,7 +73,7 @@ def _reason(server: Server) -> str:
     return ""
 
 
-@pytest.mark.parametrize(("layouts", "status"), [([1], 0), ([1, 9], 1)])
+@pytest.mark.parametrize(("layouts", "status"), [([1], EXIT_STOPPED), ([1, 9], EXIT_FAULT)])
 def test_layouts_that_new_code_does_not_speak_end_an_upgrades_rehearsal(layouts: list[int], status: int) -> None:
     state = Legacy(lock=0, upgrades=0, deadline_seconds=0, places=[], doors={})
     message = handover.write("transceiverd", handover.Left(state, (), layouts))
