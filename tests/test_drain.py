@@ -179,3 +179,14 @@ def test_drain_aiortc_call_hears_itself_to_the_end_and_is_closed() -> None:
 
     with running(transceiver="drain_seconds = 60\n") as server:
         asyncio.run(story(server))
+
+
+def test_drain_refuses_an_upgrade_at_once_and_in_its_own_words() -> None:
+    with running() as server, _calls(server, 1) as callers:
+        assert _relayctl(server, "drain", "--deadline", "60").returncode == 0
+        refused = _relayctl(server, "upgrade", "transceiverd")
+        assert (refused.returncode, "being drained" in refused.stderr) == (3, True), refused
+        pid = server.daemons["transceiverd"].pid
+        server.daemons["transceiverd"].send_signal(signal.SIGTERM)
+        server.daemons["transceiverd"].send_signal(signal.SIGTERM)
+        assert _step_all(callers, lambda: _ended(server), 20), f"transceiverd {pid} did not end"

@@ -61,8 +61,7 @@ class Drain:
         self._kill: Timer | None = None
         self._looks = 0
 
-    @property
-    def begun(self) -> bool:
+    def has_begun(self) -> bool:
         """Whether the daemon is about to end."""
         return self._deadline is not None
 
@@ -97,7 +96,7 @@ class Drain:
 
     def tell_signalling(self) -> None:
         """Also to a signalling process that starts meanwhile."""
-        if self.begun:
+        if self.has_begun():
             self._signalling.send(links.Draining(RETRY_AFTER_SECONDS))
 
     def _close(self) -> None:
@@ -126,7 +125,7 @@ class Drain:
 
     def look_if_over(self) -> None:
         """Told whenever a transceiver has left."""
-        if self.begun and not len(self._places):
+        if self.has_begun() and not len(self._places):
             self._on_over()
 
     def _look(self) -> None:

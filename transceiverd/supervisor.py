@@ -108,7 +108,7 @@ class Supervisor:
         )
         self._upgrade_seconds: float | None = None
         self._upgrades = 0
-        self._succession = Succession(self._loop, "transceiverd", self._leave, self._is_quiet)
+        self._succession = Succession(self._loop, "transceiverd", self._leave, self._is_quiet, self._drain.has_begun)
         if inherited is not None and legacy is not None:
             self._adopt(inherited, legacy, older)
         self._orders = OrderDesk(self._loop, runtime_directory, "transceiverd", self._order_handlers())
@@ -253,7 +253,7 @@ class Supervisor:
     def _is_quiet(self) -> bool:
         """Whether nothing is under way that only this process's memory knows of."""
         parts = (self._relay, self._rotation, self._reconfiguration, self._takeover)
-        calm = self._loop.running and not self._drain.begun and all(part.quiet for part in parts)
+        calm = self._loop.running and not self._drain.has_begun() and all(part.quiet for part in parts)
         return calm and all(post.quiet for post in [*self._transceivers().values(), self._signalling])
 
     def _leave(self) -> Left:

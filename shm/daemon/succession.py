@@ -32,6 +32,7 @@ REHEARSAL_PATIENCE_NS = 20_000_000_000
 QUIET_PATIENCE_NS = 5_000_000_000
 QUIET_LOOK_NS = 2_000_000
 LINE_CHARACTERS_MAX = 400
+ENDING = "the daemon is being drained and ends: start it again, and what is installed runs"
 
 Done = Callable[[str], None]
 
@@ -45,12 +46,15 @@ class Succession:
         daemon: str,
         leave: Callable[[], Left],
         quiet: Callable[[], bool],
+        ending: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`leave` gives what there is as it is; `quiet`, whether that is all there is."""
+        """`leave` gives what there is as it is; `quiet`, whether that is all there is; `ending`, whether the daemon is
+        about to end: then there is nothing to hand over."""
         self._loop = loop
         self._daemon = daemon
         self._leave = leave
         self._quiet = quiet
+        self._ending = ending
         self._rehearsal: subprocess.Popen[bytes] | None = None
         self._deadline: Timer | None = None
         self._done: Done = lambda _refused: None
@@ -69,6 +73,9 @@ class Succession:
         """Start one. `done("")` is called right before the code is replaced; `done(reason)` when it is not."""
         if self._deadline is not None:
             done("an upgrade is at work already")
+            return
+        if self._ending():
+            done(ENDING)
             return
         self._done = done
         message = handover.write(self._daemon, self._leave())
@@ -108,7 +115,9 @@ class Succession:
 
     def _replace_when_quiet(self) -> None:
         assert self._deadline is not None
-        if self._quiet():
+        if self._ending():
+            self._refuse(ENDING)
+        elif self._quiet():
             self._replace()
         elif self._deadline.due_ns <= time.monotonic_ns():
             self._refuse("messages were on their way all the time: try again")
