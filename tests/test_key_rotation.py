@@ -76,7 +76,10 @@ def test_rotation_three_times_drops_no_call_and_a_fourth_waits_for_the_first_key
         server.start("relayd")
         server.await_ready()
         assert all(checked_again(caller) for caller in callers)
-        assert order(server, "keys-show").text.count("under key") == 4
+        shown = order(server, "keys-show").text
+        assert shown.count("under key") == 4
+        assert "key 3 is current" in shown
+        assert all(f"key {key} {word}" in shown for key, word in keys(server).fingerprints().items())
         hang_up(server, callers[0])
         wait_for(lambda: order(server, "keys-rotate").done, "key 0 is free again")
         assert keys(server).fingerprint(0) != before[0]

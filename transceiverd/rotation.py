@@ -78,7 +78,7 @@ class Rotation:
         """The order `keys-show`."""
 
         def ended(problem: str) -> None:
-            reply(Report(False, problem) if problem else self._report("keys"))
+            reply(Report(False, problem) if problem else self._report(self._keys_in_words()))
 
         self._begin(self._ask, ended)
 
@@ -220,6 +220,10 @@ class Rotation:
     def _use_in_words(self) -> str:
         counts = [f"{count} under key {key}" for key, count in sorted(self._use.items())]
         return "live calls: " + (", ".join(counts) or "none")
+
+    def _keys_in_words(self) -> str:
+        prints = (f"key {key} {print_}" for key, print_ in sorted(self.keys.fingerprints().items()))
+        return f"key {self.keys.current} is current; fingerprints: {', '.join(prints)}"
 
     def _report(self, text: str) -> Report:
         prints = {str(key): value for key, value in self.keys.fingerprints().items()}
