@@ -39,7 +39,7 @@ class Clients:
             return "" if found is None else str(found)
         named = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
         for text in named[: -HOPS_MAX - 1 : -1]:
-            hop = parse(text.strip())
+            hop = parse(_without_port(text.strip()))
             if hop is None:
                 break
             found = hop
@@ -64,6 +64,13 @@ class Clients:
     def counted_peer(self, address: str) -> str:
         """Likewise for a connection: a proxy's carry everybody's requests."""
         return "" if parse(address) in self._proxies else self.counted(address)
+
+
+def _without_port(text: str) -> str:
+    """Some proxies write `203.0.113.1:50123` and `[2001:db8::1]:50123` (Azure's, IIS): the port tells nobody apart."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
 
 
 def parse(text: str) -> Address | None:
