@@ -181,3 +181,22 @@ def test_consent_lane_leaves_a_call_alone_that_ends_or_is_another() -> None:
     bottle.control_out.release()
     assert answered(owner.generation) == (0, 0)
     assert client.wrong == 0
+
+
+def test_consent_lane_answers_again_after_a_fault_of_its_own() -> None:
+    """What it could not do is the agent's, once: the count of checks that wait for the agent still comes out even."""
+    bottle, client, call, wire = _joined()
+    client.talking = True
+    assert wire.run(lambda: len(client.heard) > 5, 10)
+    client.talking = False
+    live, call.session.agent.consent.last_check = call.session.agent.consent.last_check, None  # compared with a time
+    bottle.handshakes.write(STUN, next(iter(call.session.agent.addresses)).key, b"", slot=call.owner.slot,
+                            generation=call.owner.generation, incarnation=INCARNATION)  # fmt: skip
+    bottle.handshakes.publish()
+    for record in bottle.lanes.read(256, wire.now):
+        bottle.calls.receive(record, wire.now)
+    call.session.agent.consent.last_check = live
+    before = bottle.lanes.answered
+    wire.run(seconds=20)
+    assert call.session.state is State.CONNECTED
+    assert bottle.lanes.answered > before

@@ -143,11 +143,12 @@ cdef class ConsentReader:
         subject = call.subject
         if header.generation != subject.generation or header.incarnation != subject.incarnation:
             return False
-        if subject.waiting == 0 and header.worker == self.worker and self._answer(subject, &header, taken, now):
+        subject.waiting += 1  # first: calls.py takes it off again whatever goes wrong here
+        if subject.waiting == 1 and header.worker == self.worker and self._answer(subject, &header, taken, now):
+            subject.waiting = 0
             if call.worker != self.worker:
                 call.worker = self.worker
             return True
-        subject.waiting += 1
         return False
 
     cdef bint _answer(self, ConsentSubject subject, record *header, taken_record *taken, uint64_t now) except -1:
