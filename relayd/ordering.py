@@ -8,13 +8,14 @@ import argparse
 import contextlib
 import sys
 import time
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from relayd.configuration import load_configuration
-from shm.daemon.common import default_runtime_directory
-from shm.daemon.config import ConfigurationError
+from shm.daemon.common import Ringline, default_runtime_directory, runtime_directory
+from shm.daemon.config import DEFAULT_PATH, ConfigurationError
 from shm.daemon.orders import NoDaemon, Order, give_order
 
 DAEMONS = ("relayd", "transceiverd")
@@ -140,17 +141,30 @@ def _ordered(
 
 
 def _directory(options: argparse.Namespace) -> Path:
-    """Where the daemons are. A bad file is for the daemon to judge, which says so in its log, too."""
+    """Where the daemons are. A bad file is for the daemon to judge, which says so in its log, too: only where it puts
+    them is read from it. An order never goes to other daemons than those of a file that was named."""
     given: Path | None = options.runtime_directory
     if given is not None:
         return given
     try:
         return load_configuration(options.config).runtime_directory
     except ConfigurationError:
-        place = default_runtime_directory()
-        if not place.exists():
+        place = _named_in(options.config or DEFAULT_PATH)
+        if place is None and options.config is None:
+            place = default_runtime_directory()
+        if place is None or not place.exists():
             raise
         return place
+
+
+def _named_in(file: Path) -> Path | None:
+    """The runtime directory that a file names which is bad elsewhere."""
+    try:
+        section = tomllib.loads(file.read_text("utf-8")).get("ringline", {})
+    except (OSError, ValueError):
+        return None
+    named = section.get("runtime_directory") if isinstance(section, dict) else None
+    return runtime_directory(Ringline(runtime_directory=named)) if isinstance(named, str) and named else None
 
 
 def _fail(message: str, status: int) -> int:

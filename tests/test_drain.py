@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from relayd import ordering, relayctl
 from tests.aiortc_caller import Caller
 from tests.daemons import Server, running, wait_for
 from tests.udp_caller import UdpCaller, udp_socket
@@ -190,3 +191,20 @@ def test_drain_refuses_an_upgrade_at_once_and_in_its_own_words() -> None:
         server.daemons["transceiverd"].send_signal(signal.SIGTERM)
         server.daemons["transceiverd"].send_signal(signal.SIGTERM)
         assert _step_all(callers, lambda: _ended(server), 20), f"transceiverd {pid} did not end"
+
+
+def test_orders_by_a_bad_file_reach_its_own_daemons_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never those of the default directory: a typo in a file for trying would have drained the installed server."""
+    with running() as server:
+        monkeypatch.setattr(ordering, "default_runtime_directory", lambda: server.directory)
+        bad = tmp_path / "bad.toml"
+
+        def drained(text: str) -> int:
+            bad.write_text(text)
+            return relayctl.main(["--config", str(bad), "drain", "--deadline", "60"])
+
+        assert drained("[relay\n") == 2
+        assert drained("[relay]\nprot = 1\n") == 2
+        assert drained(f'prot = 1\n[ringline]\nruntime_directory = "{tmp_path}"\n') == 1
+        with _calls(server, 1):  # it still takes them
+            assert drained(f'prot = 1\n[ringline]\nruntime_directory = "{server.directory}"\n') == 0
