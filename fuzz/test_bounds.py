@@ -5,6 +5,7 @@ Random inputs hardly ever come near a bound of 64 chunks or 65,536 bytes; so the
 
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from types import ModuleType
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 
 from fuzz.oracle import attempt, verdict
 from shm import attach
-from shm.flowkey import FlowKey, key_client, unpack_address
+from shm.flowkey import KEY_SIZE, TRANSPORT_UDP, FlowKey, key_client, unpack_address
 from tests.dtls.test_records import pair
 from tests.sdp.offers import DATA, FINGERPRINT, TRANSPORT, audio_offer, text
 from tests.twins import load_both
 from transceiverd.dtls import records
+from transceiverd.dtls.messages import Fragment, parse_fragments
 from transceiverd.dtls.suites import SUITES
 from transceiverd.sctp import chunks, dcep
 from transceiverd.sdp.errors import SdpError
@@ -228,12 +230,27 @@ def test_bounds_of_what_is_accepted(offer: str, code: str) -> None:
     assert found.code == code
 
 
-def test_bounds_of_a_data_section() -> None:
+@pytest.mark.parametrize(
+    ("known", "strange"), [("webrtc-datachannel", "x"), ("UDP/DTLS/SCTP", "UDP/X"), (" 9 ", " 0 ")]
+)
+def test_bounds_of_a_data_section(known: str, strange: str) -> None:
     """A data section that is no data channel is rejected alone; the call goes on."""
-    data = text([line.replace("webrtc-datachannel", "x") for line in DATA], TRANSPORT)
+    data = text([line.replace(known, strange) for line in DATA], TRANSPORT)
     negotiation = negotiate(parse_offer(audio_offer() + data), NegotiationConfig(data_channels=True))
     assert negotiation.data is None
     assert negotiation.audio is not None
+
+
+def test_bounds_of_a_handshake_fragment() -> None:
+    whole = Fragment(1, 5, 0, 0, b"hello").serialize()
+    assert parse_fragments(whole * 2)[1].body == b"hello"
+    outside = Fragment(1, 5, 0, 1, b"hello").serialize()
+    empty = Fragment(1, 5, 0, 0, b"").serialize()
+    for data, reason in (
+        (whole[:11], "handshake message cut"), (whole[:-1], "handshake message cut"), (whole + b"x", "handshake message cut"),
+        (outside, "handshake fragment outside its message"), (empty, "handshake fragment empty"),
+    ):  # fmt: skip
+        assert verdict(parse_fragments, data, {reason}) == reason
 
 
 def test_bounds_of_a_record_header() -> None:
@@ -246,6 +263,13 @@ def test_bounds_of_a_flow_key() -> None:
     for wrong in (b"", bytes(47), bytes(49)):
         assert verdict(FlowKey.unpack, wrong, {"flow-key-size"}) == "flow-key-size"
         assert verdict(key_client, wrong, {"flow-key-size"}) == "flow-key-size"  # type: ignore[arg-type]
+    key = FlowKey(TRANSPORT_UDP, ip_address("10.0.0.1"), 1, ip_address("::1"), 2).pack()
+    assert FlowKey.unpack(key).pack() == key
+    reasons = {"flow-key-transport", "flow-key-padding"}
+    for place in range(40, KEY_SIZE):
+        changed = key[:place] + b"\x7f" + key[place + 1 :]
+        found = verdict(FlowKey.unpack, changed, reasons)
+        assert found in reasons or found.pack() == changed
     for wrong in (b"", bytes(4), bytes(17)):
         assert verdict(unpack_address, wrong, {"address-size"}) == "address-size"
 
@@ -260,5 +284,8 @@ def test_bounds_of_a_control_message() -> None:
             attach.receive(ours)
         attach.send(theirs, attach.Ready(2))
         assert attach.receive(ours) == (attach.Ready(2), [])
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # so that something else than rights comes along
+        attach.send(theirs, attach.Ready(3))
+        assert attach.receive(ours) == (attach.Ready(3), [])
         theirs.shutdown(socket.SHUT_WR)
         assert isinstance(attempt(EOFError, attach.receive, ours), EOFError)

@@ -5,10 +5,11 @@ import tomllib
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.oracle import examples
+from fuzz.oracle import attempt, examples
 from fuzz.strategies.config import files, hostile
 from relayd.config import Relay
 from shm.daemon.common import Ringline
@@ -67,3 +68,26 @@ def test_config_a_line_that_is_named_is_the_right_one(before: str, after: str, k
     if document_of(text) is None or not isinstance(document_of(text), dict):
         return
     assert line_of(text, ("zebra", name)) == before.count("\n") + 3
+
+
+RENAMED = {("relay", "workers_count"): ("relay", "workers"), ("old", "name"): ("ringline", "machine")}
+
+
+@examples(150)
+@given(text=hostile(), former=st.sampled_from(["", "[relay]\nworkers_count = 2\n", "[old]\nname = 3\n", "old = 1\n"]))
+def test_config_former_names(text: str, former: str) -> None:
+    """A former name is read as the new one, or refused in one line; it never stands for something else."""
+    found = attempt(ConfigurationError, lambda: parse(former + text, SECTIONS, file="r.toml", renamed=RENAMED))
+    if isinstance(found, ConfigurationError):
+        assert "\n" not in str(found)
+        return
+    if former.startswith("[relay]"):
+        assert found["relay"].workers == 2
+    if former.startswith("[old]"):
+        assert found["ringline"].machine == 3
+
+
+def test_config_former_names_beside_the_new() -> None:
+    for text in ("[relay]\nworkers = 1\nworkers_count = 2\n", "ringline = 1\n[old]\nname = 3\n"):
+        with pytest.raises(ConfigurationError, match="former name"):
+            parse(text, SECTIONS, file="r.toml", renamed=RENAMED)
