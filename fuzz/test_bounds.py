@@ -247,7 +247,8 @@ def test_bounds_of_a_handshake_fragment() -> None:
     outside = Fragment(1, 5, 0, 1, b"hello").serialize()
     empty = Fragment(1, 5, 0, 0, b"").serialize()
     for data, reason in (
-        (whole[:11], "handshake message cut"), (whole[:-1], "handshake message cut"), (whole + b"x", "handshake message cut"),
+        (whole[:11], "handshake message cut"), (whole[:-1], "handshake message cut"),
+        (whole + b"x", "handshake message cut"),
         (outside, "handshake fragment outside its message"), (empty, "handshake fragment empty"),
     ):  # fmt: skip
         assert verdict(parse_fragments, data, {reason}) == reason
