@@ -11,7 +11,7 @@ from relayd.admission import Admission, UnknownPeer
 from relayd.configuration import SECTIONS, Configuration, load_configuration
 from relayd.control import SocketPathRefused
 from relayd.legacy import Legacy
-from relayd.sockets import BindRefused, PortTaken
+from relayd.sockets import AddressAbsent, BindRefused, PortTaken
 from relayd.supervisor import Supervisor
 from relayd.ufrag_keys import KeyFileError
 from shm.daemon.command import Command
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sections=SECTIONS,
         refusals={
             PortTaken: EXIT_TAKEN,
+            AddressAbsent: EXIT_TAKEN,
             BindRefused: EXIT_CONFIGURATION,
             SocketPathRefused: EXIT_CONFIGURATION,
             KeyFileError: EXIT_CONFIGURATION,

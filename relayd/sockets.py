@@ -46,6 +46,10 @@ class BindRefused(RuntimeError):
         self.errno = code
 
 
+class AddressAbsent(BindRefused):
+    """This machine does not have the address, or not yet: an interface that comes up late, a floating address."""
+
+
 @dataclass(frozen=True)
 class WorkerSockets:
     """One worker's pair; a family that is switched off or missing on this machine is None."""
@@ -184,7 +188,8 @@ def _bound(family: int, address: str, port: int, *, share: bool = False) -> sock
             raise
         key = "bind4" if family == socket.AF_INET else "bind6"
         text = f"[relay] {key} = {address!r}, UDP port {port}: {error.strerror or error}"
-        raise BindRefused(text, error.errno) from error
+        kind = AddressAbsent if error.errno == errno.EADDRNOTAVAIL else BindRefused
+        raise kind(text, error.errno) from error
     return sock
 
 

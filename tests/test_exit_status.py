@@ -88,3 +88,12 @@ def test_exit_status_of_a_stop_is_0_and_nothing_is_left(number: int) -> None:
         # The locks stay (lock.py says why), and the keys, for calls that a restart of the other daemon carries on.
         kept = {"log", "ringline.toml", "relayd.lock", "transceiverd.lock", "ufrag.keys"}
         assert {path.name for path in server.directory.iterdir()} == kept
+
+
+def test_exit_status_of_an_address_that_is_not_there_yet_is_worth_another_try(tmp_path: Path) -> None:
+    """An interface that comes up after the service: systemd goes on trying."""
+    config = tmp_path / "ringline.toml"
+    config.write_text(f'[ringline]\nruntime_directory = "{tmp_path}"\n[relay]\nbind4 = "192.0.2.1"\nbind6 = ""\n')
+    done = run("relayd", "--config", str(config))
+    assert done.returncode == 75
+    assert "bind4 = '192.0.2.1'" in done.stderr

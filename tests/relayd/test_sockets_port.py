@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relayd import sockets
-from relayd.sockets import BindRefused, PortTaken, PublicSockets, open_sockets
+from relayd.sockets import AddressAbsent, BindRefused, PortTaken, PublicSockets, open_sockets
 
 BUFFER = 65536
 
@@ -92,7 +92,7 @@ def test_sockets_failure_leaves_nothing_open() -> None:
 
 
 def test_sockets_foreign_address_names_its_key() -> None:
-    with pytest.raises(BindRefused, match=r"\[relay\] bind4 = '192\.0\.2\.1'"):
+    with pytest.raises(AddressAbsent, match=r"\[relay\] bind4 = '192\.0\.2\.1'"):
         open_sockets(1, port=0, port_search=0, bind4="192.0.2.1", bind6="", receive_buffer_bytes=BUFFER)
 
 
