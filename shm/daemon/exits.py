@@ -14,6 +14,6 @@ EXIT_CONFIGURATION = 78
 EXIT_STATUS = f"""\
 exit status: {EXIT_STOPPED} stopped as asked, or --check-config found nothing; {EXIT_USAGE} wrong command line;
 {EXIT_FAULT} a fault of its own, in the log; {EXIT_SYSTEM} the machine lacks something (memory, a permission);
-{EXIT_TAKEN} somebody else has the port or the lock, and is named, or an address is not there (yet): trying again may help;
-{EXIT_CONFIGURATION} the configuration, or a file that it names, cannot be used: a person has to mend it.
+{EXIT_TAKEN} somebody else has the port or the lock, and is named, or an address is not there yet: trying again may
+help; {EXIT_CONFIGURATION} the configuration, or a file that it names, cannot be used: a person has to mend it.
 """
