@@ -39,6 +39,7 @@ PARSERS = {
     "transceiverd/sdp/sections.py": EVERYTHING,
     "transceiverd/sdp/payloads.py": EVERYTHING,
     "transceiverd/sdp/transport.py": EVERYTHING,
+    "transceiverd/signalling/multipart.py": EVERYTHING,
     "transceiverd/callid.py": EVERYTHING,
     "shm/attach.py": r"receive|_\w+",
     "shm/daemon/config.py": r"parse|_\w+|ConfigurationError.*",
