@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -151,9 +152,12 @@ def give_order(directory: Path, daemon: str, order: Order, patience_seconds: flo
     """Give `daemon` an order and wait for the report. Raises NoDaemon."""
     path = orders_path(directory, daemon)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
-        end.settimeout(patience_seconds)
+        # Not by settimeout: a connect that may not block fails at once where others wait to be accepted (unix(7)).
+        patience = struct.pack("@ll", *divmod(round(patience_seconds * 1_000_000), 1_000_000))
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         try:
             end.connect(str(path))
+            end.settimeout(patience_seconds)
             end.send(msgspec.json.encode(order))
             data = end.recv(REPORT_BYTES_MAX)
         except OSError as error:
