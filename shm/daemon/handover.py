@@ -84,7 +84,7 @@ class Left(NamedTuple):
 
 
 def write(daemon: str, left: Left) -> int:
-    """Put the message into a memfd that an exec inherits; gives its descriptor."""
+    """Put the message into a memfd that an exec inherits; gives its descriptor. Raises OSError."""
     encoded = msgspec.json.encode(
         Envelope(
             VERSION,
@@ -96,8 +96,12 @@ def write(daemon: str, left: Left) -> int:
         )
     )
     fd = os.memfd_create("ringline-handover", 0)
-    os.fchmod(fd, 0o600)
-    os.pwrite(fd, encoded, 0)
+    try:
+        os.fchmod(fd, 0o600)
+        os.pwrite(fd, encoded, 0)
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

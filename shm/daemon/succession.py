@@ -59,6 +59,11 @@ class Succession:
         self._deadline: Timer | None = None
         self._done: Done = lambda _refused: None
 
+    @property
+    def at_work(self) -> bool:
+        """Whether one has begun and not been refused."""
+        return self._deadline is not None
+
     def order(self, _arguments: Mapping[str, str], reply: Reply) -> None:
         """The order `upgrade`. The report comes right before the code is replaced."""
         self.begin(
@@ -78,23 +83,42 @@ class Succession:
             done(ENDING)
             return
         self._done = done
-        message = handover.write(self._daemon, self._leave())
-        words = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the rehearsal has ended
         try:
-            self._rehearsal = subprocess.Popen(
+            words = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the rehearsal has ended
+            try:
+                pidfd = self._rehearse(words)
+            except OSError:
+                words.close()
+                raise
+        except OSError as error:
+            self._refuse(f"the rehearsal cannot be started: {error.strerror}")
+            return
+        self._deadline = self._loop.call_after(REHEARSAL_PATIENCE_NS, self._kill_rehearsal)
+        self._loop.watch(pidfd, READ, lambda _events: self._rehearsed(pidfd, words))
+
+    def _rehearse(self, words: IO[bytes]) -> int:
+        """Start what is installed, and give its pidfd. Raises OSError, and then nothing runs or is open."""
+        message = handover.write(self._daemon, self._leave())
+        try:
+            rehearsal = subprocess.Popen(
                 [*handover.own_command(), "--check-config"],
                 stdin=subprocess.DEVNULL, stdout=words, stderr=words,
                 pass_fds=[message], env=handover.environment(message),
             )  # fmt: skip
-            pidfd = os.pidfd_open(self._rehearsal.pid)
-        except OSError as error:
-            words.close()
-            done(f"the rehearsal cannot be started: {error.strerror}")
-            return
         finally:
             os.close(message)
-        self._deadline = self._loop.call_after(REHEARSAL_PATIENCE_NS, self._rehearsal.kill)
-        self._loop.watch(pidfd, READ, lambda _events: self._rehearsed(pidfd, words))
+        try:
+            pidfd = os.pidfd_open(rehearsal.pid)
+        except OSError:
+            rehearsal.kill()
+            rehearsal.wait()
+            raise
+        self._rehearsal = rehearsal
+        return pidfd
+
+    def _kill_rehearsal(self) -> None:
+        assert self._rehearsal is not None
+        self._rehearsal.kill()
 
     def _rehearsed(self, pidfd: int, words: IO[bytes]) -> None:
         assert self._rehearsal is not None
@@ -134,17 +158,24 @@ class Succession:
             return
         self._done("")
         reloading()
-        left = self._leave()
-        message = handover.write(self._daemon, left)
         log.info("the code of this process is replaced by what is installed")
         try:
-            handover.replace_code(message, left.descriptors)
+            self._become_installed()
         except OSError as error:
-            os.close(message)
             handover.unblock_signals()
             notify("READY=1")
             log.error("the code cannot be replaced, this one goes on: %s", error)
             self._deadline = None
+
+    def _become_installed(self) -> None:
+        """Returns by OSError only."""
+        left = self._leave()
+        message = handover.write(self._daemon, left)
+        try:
+            handover.replace_code(message, left.descriptors)
+        except OSError:
+            os.close(message)
+            raise
 
     def _refuse(self, reason: str) -> None:
         self._deadline = None
