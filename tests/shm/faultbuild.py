@@ -31,8 +31,13 @@ NOTHING_OPTIMISED = ["-O0", "-fPIC", "-fwrapv", "-w", "-shared"]
 @functools.cache
 def library() -> Any:
     """The shared counter, loaded before any module that calls it."""
-    target = _cached("fault_library.so", [Path(__file__).with_name("fault_library.c")], _compile_library)
+    target = compiled_library(Path(__file__).with_name("fault_library.c"))
     return ctypes.CDLL(str(target), mode=ctypes.RTLD_GLOBAL)
+
+
+def compiled_library(source: Path) -> Path:
+    """One C file of the tests as a library."""
+    return _cached(f"{source.stem}.so", [source], _compile_library)
 
 
 def arm(stores: int) -> None:

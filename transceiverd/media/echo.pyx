@@ -18,6 +18,7 @@ could read or change what lies there, and shall see no plaintext.
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy
 
+from shm.atomics cimport fence_compiler
 from shm.layout cimport (
     RINGLINE_SESSION_CLOSING,
     RINGLINE_SESSION_SILENT,
@@ -90,8 +91,11 @@ cdef void _map(
         elapsed = to_units(m.now - media.last_sent_ns, rate)
         ours = media.last_timestamp + <uint32_t>max(elapsed, <uint64_t>(rate // FRAMES_A_SECOND_MAX))
         count(m, REMAPPED, 1)
+    # Killed in between, the offset may stand beside the older SSRC: what it gives is then new, or below the floor.
+    fence_compiler()
     media.index_offset = <int64_t>media.rtp_index_next - <int64_t>index
     media.timestamp_offset = ours - timestamp
+    fence_compiler()
     media.echo_ssrc = stream.ssrc
     stream.in_use = STREAM_ECHOED
 

@@ -4,12 +4,24 @@
 The words live in `struct session` (shm/layout.h) and are authoritative; libsrtp's own are a cache behind them.
 `highest` is the highest authenticated index + 1, 0 for none; bit j of the 128-bit window says that index highest - 1 -
 j was seen.
+
+The three words cannot be stored at once, and a process may die between any two instructions. So the window says that
+everything was seen while `highest` moves: a successor never lets a packet in twice, and loses none that is newer
+(DESIGN 2.6, 2.13). The stores are atomic so that no compiler drops or moves one.
 """
 from libc.stdint cimport uint16_t, uint64_t
+
+from shm.atomics cimport store_release_u64
 
 cdef enum:
     # Packets. RFC 3711 asks for at least 64; libsrtp keeps 128 for SRTCP, so with as many ours is never the wider one.
     REPLAY_WINDOW = 128
+
+cdef extern from *:
+    """
+    #define RINGLINE_ALL_SEEN 0xffffffffffffffffULL
+    """
+    const uint64_t ALL_SEEN "RINGLINE_ALL_SEEN"
 
 cdef enum replay_verdict:
     REPLAY_FRESH = 0
@@ -40,21 +52,20 @@ cdef inline replay_verdict replay_check(uint64_t highest, const uint64_t *window
 
 
 cdef inline void replay_add(uint64_t *highest, uint64_t *window, uint64_t index) noexcept nogil:
-    """Only after the packet authenticated and `replay_check` said fresh."""
-    cdef uint64_t age, step
+    """Only after the packet authenticated and `replay_check` said fresh, and before anything is done with it."""
+    cdef uint64_t age, step, older = 0, newer = 0
     if index < highest[0]:
         age = highest[0] - 1 - index
-        window[age >> 6] |= (<uint64_t>1) << (age & 63)
+        store_release_u64(&window[age >> 6], window[age >> 6] | (<uint64_t>1) << (age & 63))
         return
     step = index + 1 - highest[0]
-    if step >= 128:
-        window[1] = 0
-        window[0] = 0
-    elif step >= 64:
-        window[1] = window[0] << (step - 64)
-        window[0] = 0
-    else:
-        window[1] = (window[1] << step) | (window[0] >> (64 - step))
-        window[0] <<= step
-    window[0] |= 1
-    highest[0] = index + 1
+    if step < 64:
+        older = (window[1] << step) | (window[0] >> (64 - step))
+        newer = window[0] << step
+    elif step < 128:
+        older = window[0] << (step - 64)
+    store_release_u64(&window[1], ALL_SEEN)
+    store_release_u64(&window[0], ALL_SEEN)
+    store_release_u64(highest, index + 1)
+    store_release_u64(&window[1], older)
+    store_release_u64(&window[0], newer | 1)
