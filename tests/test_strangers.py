@@ -17,7 +17,8 @@ from transceiverd.ice import stun
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with running(workers=2, transceivers=1) as started:
+    # Handshakes may last: one that a test leaves unfinished must still be there when a busy machine comes to look.
+    with running(workers=2, transceivers=1, extra="[dtls]\nhandshake_timeout_ms = 60000\n") as started:
         yield started
 
 
@@ -178,8 +179,7 @@ def test_strangers_no_more_a_page_loaded_again_in_the_middle_of_its_handshake_co
             pass
     second.connect(5)
     sessions = {session["call_id"]: session for session in server.sessions()}
-    # On a busy machine the first call has ended by now, for want of its handshake.
-    assert sessions.get(first.call_id, {"state": "ended"})["state"] != "connected"
+    assert sessions[first.call_id]["state"] != "connected"
     assert sessions[second.call_id]["state"] == "connected"
     for name in names:
         assert _beside(server, name) > before[name], name
