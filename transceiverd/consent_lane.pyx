@@ -236,6 +236,7 @@ cdef int book(ConsentSubject subject, int place, consent_check *check, uint64_t 
         address.recent = recent[:recent_bytes]
     if check.use_candidate:
         address.priority = check.priority
+        address.asked_ns = now
     store_relaxed_u64(&subject.store.call.addresses[place].checked_ns, now)
     store_relaxed_u64(&subject.store.call.last_check_ns, now)
     return 0

@@ -263,6 +263,17 @@ def test_agent_lower_nomination_wins_once_the_old_address_is_quiet() -> None:
     assert agent.send_target(NOW + 2 * SECOND) == address(2)
 
 
+def test_agent_lower_nomination_wins_although_the_old_address_is_still_checked() -> None:
+    # Only the way *to* the client broke on its first path: a browser moves to the second one, and goes on checking the
+    # first, without USE-CANDIDATE, in the hope that it heals. Its audio must not wait for it to give that up.
+    agent = ice_server(now=NOW, nomination_quiet_ms=2_000)
+    agent.receive_datagram(check(1, nominate=True, priority=10), address(1), NOW)
+    for n, later in enumerate(range(500, 2_500, 500), start=2):
+        agent.receive_datagram(check(n), address(1), NOW + later * MILLISECOND)
+    agent.receive_datagram(check(9, nominate=True, priority=5), address(2), NOW + 2 * SECOND)
+    assert agent.send_target(NOW + 2 * SECOND) == address(2)
+
+
 def test_agent_after_the_handshake_sends_to_proven_addresses_only() -> None:
     agent = ice_server(now=NOW)
     agent.receive_datagram(check(1, nominate=True), address(1), NOW)

@@ -14,7 +14,8 @@ pair fail and uses another. A place is free again when its address was not check
 
 Nomination. The later nomination of higher or equal priority wins (RFC 8445 8.1.1 as FACTS 1 puts it). That rule is for
 a burst of checks which all nominate; a client that changes networks nominates a *lower* one later, and it is right:
-so the rule ends when the nominated address was not checked for `nomination_quiet_ms`.
+so the rule ends when the nominated address was not nominated again for `nomination_quiet_ms`. Checks without
+USE-CANDIDATE do not prolong it: a browser goes on checking the path that it left, whose way to it may be broken.
 
 Not here: transaction state, timers, flows.
 """
@@ -38,6 +39,7 @@ class Address:
     """One place of the book; the fields of `struct session_address`, and what only control needs."""
 
     __slots__ = (
+        "asked_ns",
         "bytes_received",
         "bytes_sent",
         "checked_ns",
@@ -55,7 +57,8 @@ class Address:
         self.key = key
         self.id = identity  # never used again within the call
         self.checked_ns = now
-        self.priority = 0  # of the check that last nominated it
+        self.asked_ns = now  # a check last nominated it
+        self.priority = 0  # of that check
         self.nominated = False
         self.dtls_proven = False
         self.srtp_proven = False
@@ -163,12 +166,13 @@ class AddressBook:
         """The peer asks for this address; returns whether the nominated address is another one now."""
         old = self.nominated()
         if old is not None and old is not address:
-            fresh = now - old.checked_ns < self._nomination_quiet
+            fresh = now - old.asked_ns < self._nomination_quiet
             if fresh and priority < old.priority:
                 return False
             old.nominated = False
             self._changed(old)
         address.nominated = True
+        address.asked_ns = now
         address.priority = priority
         if old is not address:
             self._changed(address)

@@ -77,7 +77,7 @@ class IceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         Meta(
             ge=100,
             le=60_000,
-            description="A nominated address unchecked for so long loses to a nomination of lower priority. "
+            description="An address that no check nominated for so long loses to a nomination of lower priority. "
             "A phone that leaves Wi-Fi nominates its slower network; this keeps the gap below the 5 s of client SDKs."
             " Reload, for new calls.",
         ),
