@@ -216,6 +216,28 @@ def test_negotiate_first_acceptable_audio_section() -> None:
     assert negotiation.bundle == ("0",)
 
 
+@pytest.mark.parametrize(
+    ("directions", "accepted"),
+    [
+        (("inactive", "sendrecv"), 1),  # one held, one in use
+        (("recvonly", "sendonly"), 1),  # a transceiver for each direction: whom we do not hear we cannot answer
+        (("recvonly", "sendrecv"), 1),
+        (("sendonly", "sendrecv"), 1),
+        (("sendrecv", "sendrecv"), 0),
+        (("recvonly", "inactive"), 0),
+        (("inactive", "inactive"), 0),
+    ],
+)
+def test_negotiate_audio_section_in_which_the_client_talks(directions: tuple[str, str], accepted: int) -> None:
+    """Chromium with two transceivers: the first one was accepted whatever it was for, and the call stayed mute."""
+    first = [*AUDIO, f"a={directions[0]}", *AUDIO_ATTRIBUTES]
+    second = [line.replace("mid:0", "mid:1") for line in AUDIO] + [f"a={directions[1]}", *AUDIO_ATTRIBUTES]
+    negotiation = negotiated(text(SESSION, ["a=group:BUNDLE 0 1"], TRANSPORT, first, second))
+    assert [section.accepted for section in negotiation.sections] == [accepted == 0, accepted == 1]
+    assert negotiation.bundle == (str(accepted),)
+    assert negotiation.transport_section == accepted
+
+
 def test_negotiate_tagged_section_rejected() -> None:
     """With m=application tagged and rejected, the audio section's own transport counts, not the tagged one's."""
     offer = text(SESSION, ["a=group:BUNDLE 1 0"], DATA, OTHER, AUDIO, TRANSPORT, AUDIO_ATTRIBUTES)

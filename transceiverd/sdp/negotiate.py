@@ -1,9 +1,10 @@
 """Which sections of an offer are accepted, over which transport (RFC 3264, 8829 5.3, 9143 7.3, 8842).
 
-Called by signalling with a parsed offer; the outcome is `Negotiation`. One audio section is accepted: the first that
-can be; with `data_channels` one data section beside it. Everything else is rejected with port 0, also the BUNDLE
-group's tagged section: then the next accepted one carries the transport. Sections outside the accepted one's BUNDLE
-group would need a second transport and are rejected too. No header extension is accepted, so none is looked at.
+Called by signalling with a parsed offer; the outcome is `Negotiation`. One audio section is accepted: of those that
+can be, the first in which the client talks and hears; with `data_channels` one data section beside it. Everything
+else is rejected with port 0, also the BUNDLE group's tagged section: then the next accepted one carries the transport.
+Sections outside the accepted one's BUNDLE group would need a second transport and are rejected too. No header
+extension is accepted, so none is looked at.
 """
 
 import base64
@@ -25,7 +26,7 @@ from transceiverd.sdp.negotiation import (
 )
 from transceiverd.sdp.offer import MediaSection, Offer
 from transceiverd.sdp.payloads import accepted_payloads
-from transceiverd.sdp.sections import audio_refusal, data_refusal, first_acceptable
+from transceiverd.sdp.sections import audio_refusal, best_acceptable, data_refusal
 from transceiverd.sdp.transport import transport_of
 
 __all__ = ["Negotiation", "NegotiationConfig", "negotiate"]
@@ -59,7 +60,7 @@ def negotiate(offer: Offer, config: NegotiationConfig | None = None) -> Negotiat
         raise UnacceptableOffer(
             "ice_lite_offer", "both ends are ICE-lite: nobody would send checks (RFC 8445 6.1.1)", "a=ice-lite"
         )
-    audio, refusal = first_acceptable(offer, "audio", audio_refusal)
+    audio, refusal = best_acceptable(offer, "audio", audio_refusal)
     data = _data_place(offer, audio) if config.data_channels else None
     if audio is None and data is None:
         raise refusal or UnacceptableOffer("no_audio", "the offer has no audio section", "m=audio")
@@ -95,7 +96,7 @@ def _assemble(
 
 def _data_place(offer: Offer, audio: int | None) -> int | None:
     """The data section to accept: with an accepted audio section, one that shares its transport."""
-    place, _ = first_acceptable(offer, "application", data_refusal)
+    place, _ = best_acceptable(offer, "application", data_refusal)
     if place is None or audio is None:
         return place
     return place if offer.sections[place].attributes.mid in offer.bundle_group(offer.sections[audio]) else None

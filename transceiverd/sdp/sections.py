@@ -26,20 +26,29 @@ AUDIO_PROTOCOLS = frozenset(
 DATA_PROTOCOLS = frozenset({"UDP/DTLS/SCTP", "TCP/DTLS/SCTP"})  # RFC 8841 4
 DATA_FORMAT = "webrtc-datachannel"
 
+# What an audio section is good for, by the offer's direction: a call is talk both ways, and without hearing the client
+# there is nothing to answer.
+USEFULNESS = ("sendrecv", "sendonly", "recvonly", "inactive")
+
 Refusal = Callable[[Offer, MediaSection], UnacceptableOffer | None]
 
 
-def first_acceptable(offer: Offer, kind: str, refusal: Refusal) -> tuple[int | None, UnacceptableOffer | None]:
-    """The place of the first section of that kind that can be accepted, and why the first one of the kind cannot."""
+def best_acceptable(offer: Offer, kind: str, refusal: Refusal) -> tuple[int | None, UnacceptableOffer | None]:
+    """The place of the section of that kind to accept, and why the first one that cannot be accepted cannot.
+
+    The first of the most useful direction: a client that keeps a held or a listening section before the one it talks
+    in (one transceiver for each direction) is not left with the deaf one.
+    """
     first_refusal = None
+    acceptable = []
     for place, section in enumerate(offer.sections):
         if section.kind != kind:
             continue
         refused = refusal(offer, section)
         if refused is None:
-            return place, first_refusal
+            acceptable.append((USEFULNESS.index(offer.direction(section)), place))
         first_refusal = first_refusal or refused
-    return None, first_refusal
+    return (min(acceptable)[1] if acceptable else None), first_refusal
 
 
 def audio_refusal(offer: Offer, section: MediaSection) -> UnacceptableOffer | None:
