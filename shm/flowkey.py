@@ -99,5 +99,8 @@ def key_local(key: bytes) -> tuple[str, int]:
 def _endpoint(key: bytes, address_offset: int, port_offset: int) -> tuple[str, int]:
     if len(key) != KEY_SIZE:
         raise MalformedPacket("flow-key-size")
-    address = unpack_address(key[address_offset : address_offset + 16])
-    return str(address), int.from_bytes(key[port_offset : port_offset + 2], "little")
+    port = int.from_bytes(key[port_offset : port_offset + 2], "little")
+    packed = key[address_offset : address_offset + 16]
+    if packed.startswith(_MAPPED_PREFIX):  # without an object: logs and lists of sessions ask often
+        return "%d.%d.%d.%d" % (packed[12], packed[13], packed[14], packed[15]), port
+    return str(IPv6Address(packed)), port

@@ -88,3 +88,19 @@ def test_lanes_everything_is_published_again_after_an_attach() -> None:
         pass
     lanes.flush()
     assert sorted(worker.take()) == sorted((PUBLISH, KEYS[slot]) for slot in range(8))
+
+
+def test_lanes_workers_that_do_not_serve_a_call_hear_of_it_with_the_next_record_or_at_the_heartbeat() -> None:
+    lanes = _lanes({})
+    serving, other = _Worker(lanes, 0), _Worker(lanes, 1)
+    for key in KEYS[:2]:
+        lanes.publish(OWNER, key, 1, serving=0)
+        lanes.flush()
+        assert serving.take() == [(PUBLISH, key)]
+        assert other.take() == []
+    lanes.withdraw(OWNER, KEYS[0])
+    lanes.flush()
+    assert other.take() == [(PUBLISH, KEYS[0]), (PUBLISH, KEYS[1]), (WITHDRAW, KEYS[0])]
+    lanes.publish(OWNER, KEYS[2], 1, serving=0)
+    lanes.flush(all_of_it=True)
+    assert other.take() == [(PUBLISH, KEYS[2])]

@@ -6,9 +6,10 @@ the lanes, the media thread and the session segment. It knows no event loop and 
 A slot is freed only when the media thread has acknowledged that it let go of the call (DESIGN 2.5).
 """
 
+import base64
 import contextlib
 import logging
-import secrets
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
@@ -37,8 +38,8 @@ log = logging.getLogger("calls")
 FAULT = "internal-fault"  # reason of the end of a call that ran into a bug of ours
 STALE = "record-stale"  # label of a drop: the slot was given out again, or is free
 ICE_PASSWORD_BYTES = 18  # 144 bits, 24 characters (RFC 8839 5.4 asks for 128 bits and 22 characters)
-UFRAG_NONCE_BITS = 48
-SSRC_BITS = 32
+UFRAG_NONCE_BYTES = 6
+SSRC_BYTES = 4
 ENDED_KEPT = 512  # snapshots of ended calls, so that the page and the log can still say why
 CONSENT_LOST = CLOSED_CONSENT  # of the agent: nothing may be sent any more, not even BYE
 APPLICATION_NONE, APPLICATION_ECHO = 0, 1  # struct session.application
@@ -132,7 +133,7 @@ class CallTable:
     def _create(self, record: SessionRecord, negotiation: Negotiation, caller: Caller, now: int) -> Created:
         slot = record.slot
         ufrag = self._mint(slot, record.generation)
-        password = secrets.token_urlsafe(ICE_PASSWORD_BYTES).replace("-", "+").replace("_", "/")
+        password = base64.b64encode(os.urandom(ICE_PASSWORD_BYTES)).decode()  # ice-char is base64's alphabet
         call_id = callid.mint(self._machine, self._transceiver)
         self._fill(record, negotiation, call_id)
         sctp_init = self._maker.sctp_init(negotiation)
@@ -151,13 +152,14 @@ class CallTable:
         self._settle(call, now)
 
     def _mint(self, slot: int, generation: int) -> str:
-        nonce = secrets.randbits(UFRAG_NONCE_BITS)
+        nonce = int.from_bytes(os.urandom(UFRAG_NONCE_BYTES))
         return mint(self._keys(), self._machine, self._transceiver, slot, generation, nonce)
 
     def _fill(self, record: SessionRecord, negotiation: Negotiation, call_id: str) -> None:
         record.call_id = call_id
-        record.local_ssrc = secrets.randbits(SSRC_BITS) or 1
-        record.rtcp_cname = secrets.randbits(SSRC_BITS)
+        random = os.urandom(2 * SSRC_BYTES)
+        record.local_ssrc = int.from_bytes(random[:SSRC_BYTES]) or 1
+        record.rtcp_cname = int.from_bytes(random[SSRC_BYTES:])
         audio = negotiation.audio
         record.application = APPLICATION_ECHO if audio is not None and audio.sends else APPLICATION_NONE
         record.payloads = [] if audio is None else [(p.payload_type, p.clock_rate) for p in audio.payloads]
@@ -297,7 +299,7 @@ class CallTable:
             case FlowPublished(key, state, fresh):
                 # The worker that sends the answer publishes with it, in the right order; a proof goes to all.
                 answering = call.worker if key in answered and not fresh else -1
-                self._lanes.publish(call.owner, key, state, but=answering, fresh=fresh)
+                self._lanes.publish(call.owner, key, state, but=answering, serving=call.worker, fresh=fresh)
             case FlowWithdrawn(key):
                 self._lanes.withdraw(call.owner, key)
             case MediaReady():

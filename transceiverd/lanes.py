@@ -3,6 +3,10 @@
 Owned by the transceiver process. A Binding response leaves through the worker its request came in by, as one record
 *publish-and-send*; to the other workers the flow goes as a plain publish (DESIGN 2.3). A worker whose ring is full
 gets what it missed when there is room again, from the call's current state, so that one stuck worker blocks nobody.
+
+Those other workers see no packet of the flow, as long as the kernel keeps a client at one socket: what they are told
+waits for a record that does not, or for the owner's heartbeat. Waking each of them for each step of each call's set-up
+would cost as much as the worker that serves the call.
 """
 
 from collections import deque
@@ -50,6 +54,7 @@ class WorkerEnd:
         self.behind: set[int] = set()  # slots whose flows did not fit and are published again
         self.withdrawals: deque[tuple[Owner, bytes]] = deque(maxlen=WITHDRAWALS_MAX)  # likewise; the oldest go first
         self.unpublished = False
+        self.urgent = False  # something of it is waited for
         self.full = 0
 
     def forget_withdrawal(self, owner: Owner, key: bytes) -> None:
@@ -95,7 +100,8 @@ class ControlLanes:
             if end.reader.taken:
                 self.records += end.reader.taken
                 self.answered += end.reader.answered
-                end.unpublished |= end.reader.answered > 0
+                if end.reader.answered:
+                    end.unpublished = end.urgent = True
                 yield from records
                 end.incoming.release()
 
@@ -121,10 +127,15 @@ class ControlLanes:
         if end is None:
             return False
         kind = PUBLISH_AND_SEND if datagram.publish else SEND
+        end.urgent = True
         return self._write(end, kind, owner, datagram.destination, datagram.data, address_state)
 
-    def publish(self, owner: Owner, key: bytes, address_state: int, *, but: int = -1, fresh: bool = False) -> None:
-        """Tell every worker, except `but`, that this flow is this call's.
+    def publish(
+        self, owner: Owner, key: bytes, address_state: int, *, but: int = -1, serving: int | None = None,
+        fresh: bool = False,
+    ) -> None:  # fmt: skip
+        """Tell every worker, except `but`, that this flow is this call's: `serving` at once, the others when that
+        costs nothing; without it all of them at once.
 
         `fresh`: a packet from there authenticated just now, which decides a dispute.
         """
@@ -132,12 +143,16 @@ class ControlLanes:
         for end in self._ends.values():
             if end.withdrawals:  # one that waits must not come after what is published now
                 end.forget_withdrawal(owner, key)
-            if end.worker != but and not self._write(end, PUBLISH, owner, key, b"", address_state, flags):
+            if end.worker == but:
+                continue
+            end.urgent |= serving is None or end.worker == serving
+            if not self._write(end, PUBLISH, owner, key, b"", address_state, flags):
                 end.behind.add(owner.slot)
 
     def withdraw(self, owner: Owner, key: bytes) -> None:
         """Tell every worker that this flow is no longer this call's; where a ring is full, as soon as there is room."""
         for end in self._ends.values():
+            end.urgent = True  # the address may be another's soon
             if end.withdrawals or not self._write(end, WITHDRAW, owner, key, b"", 0):
                 end.withdrawals.append((owner, key))
 
@@ -150,6 +165,8 @@ class ControlLanes:
     def catch_up(self, most: int) -> bool:
         """Withdraw and publish again for at most `most` slots a worker. True when there is more to do."""
         for end in self._ends.values():
+            if end.behind or end.withdrawals:
+                end.urgent = True
             while end.withdrawals and self._write(end, WITHDRAW, *end.withdrawals[0], b"", 0):
                 end.withdrawals.popleft()
             for _ in range(min(most, len(end.behind))):
@@ -159,11 +176,12 @@ class ControlLanes:
                     break
         return any(end.behind or end.withdrawals for end in self._ends.values())
 
-    def flush(self) -> None:
-        """Make all that was written visible and wake the workers that sleep: once a turn, not once a record."""
+    def flush(self, *, all_of_it: bool = False) -> None:
+        """Make what was written visible and wake the workers that sleep: once a turn, not once a record. A ring that
+        holds nothing urgent waits for more, or until `all_of_it` is asked for: nobody else would ever ring for it."""
         for end in self._ends.values():
-            if end.unpublished:
-                end.unpublished = False
+            if end.unpublished and (end.urgent or all_of_it):
+                end.unpublished = end.urgent = False
                 end.outgoing.publish()
                 end.worker_doorbell.ring()
 

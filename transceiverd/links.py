@@ -294,7 +294,7 @@ def encode(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
-def decode(data: bytes) -> AnyMessage:
+def decode(data: bytes | memoryview) -> AnyMessage:
     """The message of a datagram; `Unknown` for one of another release. Raises msgspec.DecodeError when it is none."""
     try:
         message: AnyMessage = _decoder.decode(data)

@@ -12,7 +12,6 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 import msgspec
 
@@ -20,7 +19,7 @@ from shm.counters import Counters
 from shm.daemon.log_addresses import client_address
 from transceiverd import callid, links
 from transceiverd.candidates import Candidate, advertised_addresses, host_candidates, missing_locals
-from transceiverd.link import Link
+from transceiverd.peer import TransceiverPeer
 from transceiverd.sdp.answer import AnswerIdentity, build_answer
 from transceiverd.sdp.negotiation import Negotiation, encode_negotiation
 from transceiverd.sdp.offer import Fingerprint, Offer
@@ -32,7 +31,6 @@ from transceiverd.signalling.router import (
     CallContext,
     CallSnapshot,
     Created,
-    LimitReached,
     Metric,
     Readiness,
     RouterError,
@@ -42,107 +40,13 @@ from transceiverd.signalling.router import (
 
 log = logging.getLogger("calls")
 
-# A transceiver reports every 200 ms; one that missed several is stuck or starved (the issue: no new calls within 2 s).
-LOAD_FRESH_NS = 1_000_000_000
 # A transceiver that does not answer within this may be stuck, which its reports have not shown yet: where there is
 # another, that one is asked. Ten times what a busy one takes.
 OTHERS_TURN_SECONDS = 0.3
 PEERS_LOOK_SECONDS = 0.005
 DRAINING = "the server is being drained: it takes no new calls"
 SESSION_ID_BITS = 63
-ABANDONED = "abandoned"  # reason of the end of a call whose answer came too late for whoever asked
 OVER = ("closing", "closed")  # states of a call that is counted no more
-
-Reply = TypeVar("Reply", bound=links.Message)
-
-
-class TransceiverPeer:
-    """One transceiver, as signalling sees it."""
-
-    def __init__(self, index: int, end: socket.socket, counters: dict[str, Counters], on_gone: Callable[[], None],
-                 on_ended: Callable[[dict[str, object]], None]) -> None:  # fmt: skip
-        self.index = index
-        self.counters = counters
-        self.load = links.Load(0, 0, accepting=False)
-        self._loaded_ns = 0
-        self._waiting: dict[int, tuple[asyncio.Future[links.Message], Callable[[links.Message], None]]] = {}
-        self._on_gone = on_gone
-        self._on_ended = on_ended
-        self._link = Link(end, self._on_message, self._lost)
-
-    def usable(self, now: int) -> bool:
-        """Whether a call made now would be served."""
-        return self.load.accepting and self.load.slots_free > 0 and now - self._loaded_ns < LOAD_FRESH_NS
-
-    async def ask(
-        self,
-        message: links.Message,
-        request: int,
-        kind: type[Reply],
-        seconds: float,
-        on_reply: Callable[[links.Message], None] = lambda _reply: None,
-    ) -> Reply:
-        """Send a request and wait for its reply. Raises Unavailable.
-
-        `on_reply` is called as soon as the reply is read: before any later message of this transceiver.
-        """
-        future: asyncio.Future[links.Message] = asyncio.get_running_loop().create_future()
-        self._waiting[request] = future, on_reply
-        self._link.send(message)
-        try:
-            reply = await asyncio.wait_for(future, seconds)
-        except TimeoutError:
-            raise Unavailable("transceiver_timeout", f"transceiver {self.index} did not reply in time") from None
-        finally:
-            self._waiting.pop(request, None)
-        if isinstance(reply, links.CallRefused):
-            raise _refusal(reply)
-        assert isinstance(reply, kind)
-        return reply
-
-    def close(self) -> None:
-        """The process has ended: whoever waits for it hears so."""
-        self._link.close()
-        for future, _ in self._waiting.values():
-            if not future.done():
-                future.set_exception(Unavailable("transceiver_gone", f"transceiver {self.index} has ended"))
-        for counters in self.counters.values():
-            counters.segment.close()
-
-    def _on_message(self, message: links.AnyMessage, _descriptors: list[int]) -> None:
-        match message:
-            case links.Load():
-                self.load = message
-                self._loaded_ns = time.monotonic_ns()
-            case links.CallEnded(snapshot):
-                self._on_ended(snapshot)
-            case (
-                links.CallCreated(request=request)
-                | links.CallRefused(request=request)
-                | links.HangupDone(request=request)
-                | links.SnapshotReply(request=request)
-                | links.SessionList(request=request)
-            ):
-                self._replied(request, message)
-
-    def _replied(self, request: int, message: links.Message) -> None:
-        future, on_reply = self._waiting.get(request, (None, None))
-        if future is None or on_reply is None or future.done():
-            if isinstance(message, links.CallCreated):
-                self._link.send(links.Hangup(0, message.call_id, ABANDONED))
-            return
-        on_reply(message)
-        future.set_result(message)
-
-    def _lost(self) -> None:
-        log.warning("the link to transceiver %d broke", self.index)
-        self.load = links.Load(0, 0, accepting=False)
-        self._on_gone()
-
-
-def _refusal(refused: links.CallRefused) -> Unavailable | LimitReached:
-    kind = LimitReached if refused.code.startswith("too_many_") else Unavailable
-    return kind(refused.code, refused.message, refused.retry_after or 1)
 
 
 def _call_limits(config: SignallingSection) -> CallLimits:
@@ -234,7 +138,7 @@ class LinkRouter:
 
     async def _create(self, negotiation: Negotiation, context: CallContext, place: Reservation) -> Created:
         tried: set[int] = set()
-        refusal: RouterError = Unavailable("not_ready", "; ".join((await self.ready()).reasons) or "no room")
+        refusal: RouterError | None = None
         while (peer := self._roomiest(tried)) is not None:
             tried.add(peer.index)
             # Until the next report this transceiver looks one call fuller, so that a burst spreads.
@@ -252,7 +156,7 @@ class LinkRouter:
                 refusal = error  # it may have filled up since its last report: perhaps another has room
                 continue
             return Created(created.call_id, build_answer(negotiation, self._identity(created)))
-        raise refusal
+        raise refusal or Unavailable("not_ready", "; ".join((await self.ready()).reasons) or "no room")
 
     def _roomiest(self, tried: set[int]) -> TransceiverPeer | None:
         """The transceiver with most room that was not asked yet."""

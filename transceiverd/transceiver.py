@@ -298,6 +298,7 @@ class Transceiver:
         """Say that we live: to the supervisor through the counters' segment, to signalling by message."""
         now = time.monotonic_ns()
         self.counters.segment.beat(now)
+        self.lanes.flush(all_of_it=True)
         self._beats += 1
         if self._beats % LOAD_BEATS == 0:
             self._export()

@@ -40,7 +40,8 @@ class OneLineFormatter(logging.Formatter):
             text += f" ({kept_back} lines before this one were not written: too many a second)"
         if record.exc_info:
             text += " | " + self.formatException(record.exc_info)
-        text = "".join(c if c.isprintable() else " " for c in " | ".join(text.splitlines()))
+        if not text.isprintable():
+            text = "".join(c if c.isprintable() else " " for c in " | ".join(text.splitlines()))
         line = f"{self._program}[{record.name}]: {_word(record.levelno)}{text}"
         if self._journal:
             return f"<{_JOURNAL_PRIORITY.get(record.levelno, 6)}>{line}"
@@ -104,6 +105,9 @@ def set_up_logging(level: str, program: str, lines_per_second: int = LINES_PER_S
     terminal = sys.stderr.isatty()
     handler.setFormatter(OneLineFormatter(program, journal=_standard_error_is_journal(), terminal=terminal))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # What no line of ours shows is not looked up for each of them (logging's documentation, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
 
 
 def set_log_level(level: str) -> None:

@@ -47,7 +47,6 @@ class DtlsContext:
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_cipher_list(":".join(suite.name for suite in SUITES).encode())
         context.set_tlsext_use_srtp(b":".join(profile.name for profile in PROFILES))
-        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _accept_any)
         context.use_privatekey(self.certificate.private_key)
         context.use_certificate(self.certificate.certificate)
         self._context = context
@@ -87,8 +86,11 @@ class HandshakeConnection:
         self._connection = SSL.Connection(context, None)
         self._connection.set_ciphertext_mtu(mtu)
         if role == Role.CLIENT:
+            # No suite of ours does without a server's certificate, and the handshake compares it. Asking OpenSSL to
+            # verify it as well would only have every certificate made into Python objects for `_accept_any`.
             self._connection.set_connect_state()
         else:
+            self._connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _accept_any)
             self._connection.set_accept_state()
 
     def advance(self, records: bytes) -> list[Record]:

@@ -6,7 +6,14 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 ctypedef int (*packet_function)(void *context, void *packet, int *size) noexcept nogil
 ctypedef int (*rollover_function)(void *context, uint32_t ssrc, uint32_t rollover) noexcept nogil
 
+ctypedef int (*create_function)(void **context, const void *policy) noexcept nogil
+ctypedef int (*stream_function)(void *context, const void *policy) noexcept nogil
+ctypedef int (*dealloc_function)(void *context) noexcept nogil
+
 cdef struct srtp_library:
+    create_function create
+    stream_function add_stream
+    dealloc_function dealloc
     packet_function protect
     packet_function unprotect
     packet_function protect_rtcp
@@ -32,8 +39,7 @@ cdef int tag_size(uint16_t profile) noexcept nogil
 
 cdef class SrtpContext:
     cdef object __weakref__
-    cdef object session             # pylibsrtp.Session: owns the context and frees it
-    cdef void *context              # srtp_t
+    cdef void *context              # srtp_t, freed with this object
     cdef readonly int profile       # IANA number
     cdef readonly uint64_t rtcp_index  # highest SRTCP index used for sending; the next is one more
     cdef readonly tuple streams     # SSRCs that have a stream of their own

@@ -15,9 +15,8 @@ Left out: MKI, header extension encryption, more than one master key.
 """
 import ctypes
 
-from pylibsrtp import Policy, Session, _binding
+from pylibsrtp import Policy, _binding
 
-from cpython.bytes cimport PyBytes_AS_STRING
 from libc.string cimport memset
 
 PROFILES = {
@@ -41,9 +40,25 @@ cdef _load():
     srtp.protect_rtcp = _packet_function(library, "srtp_protect_rtcp")
     srtp.unprotect_rtcp = _packet_function(library, "srtp_unprotect_rtcp")
     srtp.set_stream_roc = <rollover_function><size_t>ctypes.cast(library.srtp_set_stream_roc, ctypes.c_void_p).value
+    srtp.create = <create_function><size_t>ctypes.cast(library.srtp_create, ctypes.c_void_p).value
+    srtp.add_stream = <stream_function><size_t>ctypes.cast(library.srtp_add_stream, ctypes.c_void_p).value
+    srtp.dealloc = <dealloc_function><size_t>ctypes.cast(library.srtp_dealloc, ctypes.c_void_p).value
 
 
 _load()
+
+
+# One for each profile, filled in for each context: a new one costs five times what libsrtp's own work does. The control
+# thread's alone.
+_policies = {}
+
+
+def _policy(number, size):
+    policy = _policies.get(number)
+    if policy is None:
+        policy = _policies[number] = Policy(key=bytes(size), srtp_profile=number)
+        policy.window_size = WINDOW_SIZE
+    return policy
 
 
 cdef int tag_size(uint16_t profile) noexcept nogil:
@@ -69,27 +84,30 @@ cdef class SrtpContext:
         self.profile = profile
         self.ssrc = ssrc or 0
         self.streams = tuple(streams)
-        master = bytes(bytearray(key) + bytearray(salt))
+        policy = _policy(number, key_size + salt_size)
+        place = policy.key
+        place[:key_size], place[key_size:] = bytes(key), bytes(salt)
         try:
-            self._make(number, master, ssrc)
+            self._make(policy, ssrc)
         finally:
-            memset(PyBytes_AS_STRING(master), 0, len(master))  # ours alone: nobody else holds this object
+            place[:] = bytes(len(place))
 
-    def _make(self, number, master, ssrc):
-        kind = Policy.SSRC_ANY_INBOUND if ssrc is None else Policy.SSRC_SPECIFIC
-        policy = Policy(key=master, ssrc_type=kind, ssrc_value=ssrc or 0, srtp_profile=number)
-        policy.window_size = WINDOW_SIZE
-        try:
-            self.session = Session(policy)
-            policy.ssrc_type = Policy.SSRC_SPECIFIC
-            for other in self.streams:
-                policy.ssrc_value = other
-                self.session.add_stream(policy)
-        finally:
-            policy.key[:] = bytes(len(master))
-        # The scratch of pylibsrtp's own protect and unprotect, 1,500 bytes a context that are never used here.
-        self.session._cdata = self.session._buffer = None
-        self.context = <void *><size_t>int(_binding.ffi.cast("uintptr_t", self.session._srtp[0]))
+    def _make(self, policy, ssrc):
+        cdef void *told = <void *><size_t>int(_binding.ffi.cast("uintptr_t", policy._policy))
+        policy.ssrc_type = Policy.SSRC_ANY_INBOUND if ssrc is None else Policy.SSRC_SPECIFIC
+        policy.ssrc_value = self.ssrc
+        if srtp.create(&self.context, told) != SRTP_OK:
+            self.context = NULL
+            raise ValueError("libsrtp makes no context")
+        policy.ssrc_type = Policy.SSRC_SPECIFIC
+        for other in self.streams:
+            policy.ssrc_value = other
+            if srtp.add_stream(self.context, told) != SRTP_OK:
+                raise ValueError("libsrtp takes no stream more")
+
+    def __dealloc__(self):
+        if self.context != NULL:
+            srtp.dealloc(self.context)
 
     cdef int advance(self, uint64_t rtcp_index) except -1:
         cdef unsigned char packet[64]

@@ -88,9 +88,14 @@ def _cross_origin(service: CallService) -> Middleware:
 
 
 def _host(service: CallService) -> Middleware:
+    config, rule = service.config, host_rule(service.config)
+
     @web.middleware
     async def host(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host_rule(service.config).require(request, service.clients.host(request))
+        nonlocal config, rule
+        if config is not service.config:  # a reload
+            config, rule = service.config, host_rule(service.config)
+        rule.require(request, service.clients.host(request))
         return await handler(request)
 
     return host

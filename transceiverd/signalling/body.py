@@ -24,6 +24,8 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
     """The whole body. The application's `client_max_size` bounds it; HttpError 408 when it takes too long."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise HttpError(415, "unsupported_encoding", "a compressed body is not accepted", param="Content-Encoding")
+    if request.content.is_eof():  # it came with the header: there is nothing to wait for
+        return await request.read()
     try:
         async with asyncio.timeout(seconds):
             return await request.read()

@@ -4,6 +4,7 @@ Used for every bound that is for one address. A header can say anything, so `X-F
 proxies named in the configuration wrote it, read from its end (RFC 7239 8.1 warns of the rest).
 """
 
+import functools
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -73,6 +74,7 @@ def _without_port(text: str) -> str:
     return text.partition(":")[0] if text.count(":") == 1 else text
 
 
+@functools.lru_cache(1024)  # asked four times in each request, for the connection and for every bound
 def parse(text: str) -> Address | None:
     """An address without port; an IPv4 one in IPv6's clothes as what it is; None for anything else."""
     try:

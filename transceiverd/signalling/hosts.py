@@ -5,6 +5,7 @@ no token protects it, only names are answered that no stranger's DNS can own: `l
 what the configuration adds.
 """
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Sequence
 
@@ -43,6 +44,7 @@ class HostRule:
             )
 
 
+@functools.lru_cache(64)  # a server has few names; a stranger's inventions push them out for one request
 def host_name(host: str) -> str | None:
     """The name of a `Host` value in lower case, without port and brackets; None when it is not well-formed."""
     name, port = host.strip().lower(), ""
@@ -58,6 +60,7 @@ def host_name(host: str) -> str | None:
     return name if _is_literal(name) or all(part.isalnum() or part in "-._" for part in name) else None
 
 
+@functools.lru_cache(64)
 def _is_literal(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
