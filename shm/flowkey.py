@@ -102,5 +102,5 @@ def _endpoint(key: bytes, address_offset: int, port_offset: int) -> tuple[str, i
     port = int.from_bytes(key[port_offset : port_offset + 2], "little")
     packed = key[address_offset : address_offset + 16]
     if packed.startswith(_MAPPED_PREFIX):  # without an object: logs and lists of sessions ask often
-        return "%d.%d.%d.%d" % (packed[12], packed[13], packed[14], packed[15]), port
+        return f"{packed[12]}.{packed[13]}.{packed[14]}.{packed[15]}", port
     return str(IPv6Address(packed)), port

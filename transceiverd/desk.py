@@ -3,10 +3,13 @@
 Lives in the transceiver process, on its control thread; `transceiverd/router.py` is the other end.
 """
 
+import itertools
 import logging
 import socket
 import time
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from transceiverd import links
 from transceiverd.call import Caller, TooManyCalls, TooManyHandshakes
@@ -73,8 +76,8 @@ class Desk:
                 link.send(links.HangupDone(request, self._hangup(call_id, reason, owner)))
             case links.Snapshot(request, call_id):
                 link.send(links.SnapshotReply(request, self._snapshot(call_id)))
-            case links.ListSessions(request, first_slot):
-                link.send(self._list(request, first_slot))
+            case links.ListSessions(request, first_slot, told):
+                link.send(self._list(request, first_slot, told))
 
     def _create(self, message: links.CreateCall) -> links.Message:
         transceiver = self._transceiver
@@ -120,12 +123,14 @@ class Desk:
         call = calls.find(call_id)
         return describe(call, time.monotonic_ns()) if call is not None else calls.ended.get(call_id)
 
-    def _list(self, request: int, first_slot: int) -> links.SessionList:
+    def _list(self, request: int, first_slot: int, told: dict[str, object] | None) -> links.SessionList:
         now = time.monotonic_ns()
-        slots = sorted(slot for slot in self._transceiver.calls.slots() if slot >= first_slot)
-        page = slots[:SESSIONS_A_PAGE]
-        rows = [describe(call, now) for call in self._transceiver.calls.of_slots(page)]
-        return links.SessionList(request, rows, slots[SESSIONS_A_PAGE] if len(slots) > SESSIONS_A_PAGE else -1)
+        calls = self._transceiver.calls
+        found = calls.of_slots(range(first_slot, max(calls.slots(), default=-1) + 1))
+        rows = [describe(call, now) for call in itertools.islice(found, SESSIONS_A_PAGE)]
+        following = next(found, None)
+        text = rows if told is None else msgspec.json.encode([row | told for row in rows])
+        return links.SessionList(request, text, -1 if following is None else following.owner.slot)
 
     def _finish(self) -> None:
         self._transceiver.finish()

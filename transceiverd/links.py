@@ -208,17 +208,22 @@ class SnapshotReply(Message, frozen=True):
 
 
 class ListSessions(Message, frozen=True):
-    """Ask for one line about each call, in pages."""
+    """Ask for one line about each call, in pages.
+
+    `told`: what signalling alone knows, and every line shall say too; the lines then come as text.
+    """
 
     request: int
     first_slot: int = 0
+    told: dict[str, object] | None = None
 
 
 class SessionList(Message, frozen=True):
-    """One page; `next_slot` is -1 on the last."""
+    """One page; `next_slot` is -1 on the last. As bytes: a JSON array, as HTTP will have it. A transceiver of an older
+    release never heard of that."""
 
     request: int
-    sessions: list[dict[str, object]]
+    sessions: list[dict[str, object]] | bytes
     next_slot: int
 
 

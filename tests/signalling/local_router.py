@@ -1,6 +1,9 @@
 """A CallRouter in the test's own process: calls are entries of a dict, and every failure can be ordered."""
 
 import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
 
 from tests.sdp.offers import identity
 from transceiverd import callid
@@ -14,6 +17,7 @@ from transceiverd.signalling.router import (
     Metric,
     Readiness,
     Sample,
+    Unavailable,
 )
 
 
@@ -26,6 +30,8 @@ class LocalRouter:
         self.negotiations: list[Negotiation] = []
         self.failure: Exception | None = None
         """Raised by every method while set."""
+        self.fails_after = 0
+        """Pages of sessions until one is missing; 0: none is."""
         self.silent = False
         """Never answers while set."""
         self.readiness = Readiness(True)
@@ -52,9 +58,13 @@ class LocalRouter:
         await self._obey()
         return self.calls.get(call_id)
 
-    async def sessions(self) -> list[CallSnapshot]:
+    async def sessions(self) -> AsyncIterator[bytes]:
         await self._obey()
-        return list(self.calls.values())
+        for call in self.calls.values():
+            yield msgspec.json.encode([call])
+            self.fails_after -= 1
+            if self.fails_after == 0:
+                raise Unavailable("no_reply", "nobody answers")
 
     async def ready(self) -> Readiness:
         await self._obey()

@@ -42,6 +42,23 @@ def test_operator_metrics_text(router: LocalRouter) -> None:
     serve(build_operator_app(OperatorSection(), router, own), scenario)  # type: ignore[arg-type]
 
 
+def test_operator_sessions_come_page_by_page_and_say_when_they_are_not_all(router: LocalRouter) -> None:
+    ids = [callid.mint(0, 1) for _ in range(3)]
+
+    async def scenario(client: Client) -> None:
+        assert await (await client.get("/v1/sessions")).json() == {"sessions": []}
+        router.calls = {each: CallSnapshot(call_id=each, state="connected", age_ms=5.0) for each in ids}
+        listed = await (await client.get("/v1/sessions")).json()
+        assert [session["call_id"] for session in listed["sessions"]] == ids
+        assert "incomplete" not in listed
+        router.fails_after = 2
+        listed = await (await client.get("/v1/sessions")).json()
+        assert [session["call_id"] for session in listed["sessions"]] == ids[:2]
+        assert listed["incomplete"] == "no_reply"
+
+    serve(build_operator_app(OperatorSection(), router), scenario)
+
+
 def test_operator_sessions(router: LocalRouter) -> None:
     call_id = callid.mint(0, 1)
     router.calls[call_id] = CallSnapshot(call_id=call_id, state="connected", age_ms=5.0)

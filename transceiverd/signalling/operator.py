@@ -10,6 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
@@ -21,9 +22,10 @@ from transceiverd.signalling.diagnosis import diagnose
 from transceiverd.signalling.errors import Handler, errors_middleware, json_response
 from transceiverd.signalling.hosts import LOOPBACK_NAMES, HostRule
 from transceiverd.signalling.metrics import CONTENT_TYPE, exposition, from_counter
-from transceiverd.signalling.router import CallRouter, Metric, Sample
+from transceiverd.signalling.router import CallRouter, Metric, RouterError, Sample
 
 TOKENS = web.AppKey("tokens", TokenList)
+EMPTY = len(b"[]")
 BODY_BYTES_MAX = 4096  # nothing here takes a body yet
 
 
@@ -56,9 +58,24 @@ class OperatorRoutes:
         text = exposition([*await self._router.metrics(), *self._own_metrics()])
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
-    async def sessions(self, request: web.Request) -> web.Response:
-        """All live calls."""
-        return json_response({"sessions": await self._router.sessions()})
+    async def sessions(self, request: web.Request) -> web.StreamResponse:
+        """All live calls, sent page by page. What is wrong before the first is an error; after it the list ends and
+        says that it is not whole."""
+        pages = self._router.sessions()
+        first = await anext(pages, b"[]")
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-store"})
+        await response.prepare(request)
+        await response.write(b'{"sessions":[' + first[1:-1])
+        end, separator = b"]}", b"," if len(first) > EMPTY else b""
+        try:
+            async for page in pages:
+                if len(page) > EMPTY:
+                    await response.write(separator + page[1:-1])
+                    separator = b","
+        except RouterError as error:
+            end = b'],"incomplete":' + msgspec.json.encode(error.code) + b"}"
+        await response.write_eof(end)
+        return response
 
     async def stats(self, request: web.Request) -> web.Response:
         """One call, with what may be wrong with it."""

@@ -5,6 +5,7 @@ raise `RouterError`. A call that ended stays known to `snapshot` for a while (a 
 why it failed after it failed.
 """
 
+from collections.abc import AsyncIterator
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -135,8 +136,8 @@ class CallRouter(Protocol):
     async def snapshot(self, call_id: str) -> CallSnapshot | None:
         """What is known of a call that lives or ended a short while ago."""
 
-    async def sessions(self) -> list[CallSnapshot]:
-        """All live calls."""
+    def sessions(self) -> AsyncIterator[bytes]:
+        """All live calls: JSON arrays of `CallSnapshot`, a page each. A page may be all that there are."""
 
     async def ready(self) -> Readiness:
         """Whether transceivers are up and attached to the relay."""
