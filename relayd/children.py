@@ -17,6 +17,7 @@ from relayd.config import Relay
 from relayd.holding import Holding
 from relayd.ufrag_keys import UfragKeys
 from relayd.worker import worker_counter_names
+from shm.daemon.cpu_use import cpu_use
 from shm.daemon.loop import EventLoop, Timer
 from shm.daemon.post import Post, end_all
 from shm.daemon.restarts import RestartBackoff
@@ -84,7 +85,10 @@ class WorkerPost(Post[ToWorker]):
 
     def look(self, now: int) -> None:
         """Compare the heartbeat with the last one seen; kill a worker that has work and does not turn."""
-        if self.process is not None and self._stall.observe(self.holding.heartbeat(), self._work_waits, now):
+        process = self.process
+        if process is None:
+            return
+        if self._stall.observe(self.holding.heartbeat(), self._work_waits, now, lambda: cpu_use(process.pid)):
             self.kill_stuck(f"made no turn for {self._household.config().stuck_after_ms} ms with work waiting")
 
     def configure(self, config: Relay) -> None:

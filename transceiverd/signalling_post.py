@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from shm.daemon.cpu_use import cpu_use
 from shm.daemon.post import Post
 from shm.daemon.restarts import RestartBackoff
 from transceiverd import links
@@ -50,7 +51,7 @@ class SignallingPost(Post[links.Message]):
 
     def look(self) -> None:
         """Kill it when its loop stands still; now and from now on."""
-        stuck = self._watch.observe(self.beats, lambda: True, time.monotonic_ns())
+        stuck = self._watch.observe(self.beats, lambda: True, time.monotonic_ns(), lambda: cpu_use(self.pid or 0))
         if self.process is not None and stuck:
             self.kill_stuck(self._house.stuck)
         self._house.loop.call_after(self._house.stuck_ns // LOOKS_PER_STALL, self.look)

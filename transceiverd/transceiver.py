@@ -18,24 +18,23 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import uvloop
 
 from relayd.ufrag import UfragKeys
 from shm.daemon.child import settle
 from shm.daemon.logs import set_log_level, suppressed_lines
-from shm.daemon.process import pin_to_cpu, prefer_thread
+from shm.daemon.process import name_process, pin_to_cpu, prefer_thread
 from shm.lane import Lane
 from shm.session import SessionSegment
 from transceiverd import links
+from transceiverd.birth import MEDIA_THREAD, Birth
 from transceiverd.calls import CallTable
 from transceiverd.desk import Desk
 from transceiverd.dtls.context import DtlsContext
 from transceiverd.engine import MILLISECOND, SECOND
 from transceiverd.farewell import Farewells
 from transceiverd.goodbye import Goodbyes
-from transceiverd.holding import Holding
 from transceiverd.inbox import Inbox
 from transceiverd.key_use import calls_by_key
 from transceiverd.lanes import ControlLanes, Owner
@@ -55,21 +54,6 @@ CATCH_UP_BUDGET = 64  # calls published again to a worker whose ring was full
 HEARTBEAT_NS = 50 * MILLISECOND
 LOAD_BEATS = 4  # heartbeats for each report of the load to signalling
 STOP_POLL_NS = 5 * MILLISECOND
-
-
-@dataclass(frozen=True)
-class Birth:
-    """What a transceiver is born with."""
-
-    transceiver: int
-    machine: int
-    supervisor: int
-    holding: Holding
-    keys: UfragKeys
-    settings: Settings
-    lock_fd: int
-    cpu: int | None = None  # of the control thread; None: wherever the kernel likes
-    media_cpu: int | None = None  # of the media thread; None: where the control thread may run
 
 
 def run_transceiver(birth: Birth, control: socket.socket) -> None:
@@ -176,6 +160,7 @@ class Transceiver:
 
     def _run_media(self) -> None:
         """The media thread: before control and signalling, so that dialling delays no packet; on its CPU, if any."""
+        name_process(MEDIA_THREAD)
         nice, cpu = self.birth.settings.media.nice, self.birth.media_cpu
         if nice and (refused := prefer_thread(nice)) is not None:
             log.info("media is not at nice value %d: %s", nice, refused)

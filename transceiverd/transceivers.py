@@ -5,6 +5,7 @@ all of them, and gives out numbers. A place serves, until it is asked to leave: 
 up when its process has ended with the last one (a drain, or an upgrade that put a newer release beside it).
 """
 
+import functools
 import logging
 import os
 import socket
@@ -15,17 +16,19 @@ from typing import Protocol
 
 from relayd.ufrag_keys import UfragKeys
 from shm.counters import Counters
+from shm.daemon.cpu_use import cpu_use
 from shm.daemon.loop import EventLoop, Timer
 from shm.daemon.post import Post
 from shm.daemon.process import place_one, usable_cpus
 from shm.daemon.restarts import RestartBackoff
 from shm.daemon.stall import StallWatch
 from transceiverd import links
+from transceiverd.birth import MEDIA_THREAD, Birth
 from transceiverd.holding import Holding
 from transceiverd.legacy import LeftPlace
 from transceiverd.link import socket_pair
 from transceiverd.settings import Settings
-from transceiverd.transceiver import Birth, run_transceiver
+from transceiverd.transceiver import run_transceiver
 
 log = logging.getLogger("supervisor")
 
@@ -170,9 +173,13 @@ class Place:
 
         Control and media are watched each.
         """
-        if self.post.process is None:
+        process = self.post.process
+        if process is None:
             return
-        stuck = [watch.observe(counters.segment.heartbeat, lambda: True, now) for watch, counters in self._watches]
+        stuck = [
+            watch.observe(beat.segment.heartbeat, lambda: True, now, functools.partial(cpu_use, process.pid, thread))
+            for watch, beat, thread in self._watches
+        ]
         if any(stuck):
             self.post.kill_stuck(self._house.stuck)
 
@@ -208,8 +215,10 @@ class Place:
 
     def new_watches(self) -> None:
         """A new process starts with a clean slate; so does everyone after a reload that may have changed the time."""
-        threads: Sequence[Counters] = (self.holding.control_counters, self.holding.media_counters)
-        self._watches = [(self._house.new_watch(), counters) for counters in threads]
+        threads: Sequence[tuple[Counters, str]] = (
+            (self.holding.control_counters, ""), (self.holding.media_counters, MEDIA_THREAD)
+        )  # fmt: skip
+        self._watches = [(self._house.new_watch(), counters, name) for counters, name in threads]
 
 
 class Places:

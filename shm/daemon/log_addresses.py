@@ -4,8 +4,8 @@ Set once by logs.py; apart from it, because engines that name an address in a li
 """
 
 import ipaddress
-import socket
 
+_OCTETS = frozenset(str(octet) for octet in range(256))
 NETWORK_BITS = {4: 24, 6: 48}  # what is left when only the network is shown: one site among many
 
 
@@ -23,8 +23,8 @@ def show_addresses(mode: str) -> None:
 def client_address(text: str) -> str:
     """A client's address as it may stand in a log; anything else becomes a question mark, so that nothing of a peer's
     making gets in by this way."""
-    if _Shown.mode == "full" and (plain := _plain_ipv4(text)):
-        return plain
+    if _Shown.mode == "full" and _plain_ipv4(text):
+        return text
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -36,9 +36,7 @@ def client_address(text: str) -> str:
     return str(ipaddress.ip_network((address, NETWORK_BITS[address.version]), strict=False))
 
 
-def _plain_ipv4(text: str) -> str:
-    """The address again, or nothing: a twentieth of what an object of it costs, twice in every call."""
-    try:
-        return socket.inet_ntop(socket.AF_INET, socket.inet_pton(socket.AF_INET, text))
-    except (OSError, ValueError):  # ValueError: a NUL in it
-        return ""
+def _plain_ipv4(text: str) -> bool:
+    """The way `ipaddress` would write it, at a tenth of what an object of it costs, twice in every call."""
+    parts = text.split(".")
+    return len(parts) == 4 and all(part in _OCTETS for part in parts)

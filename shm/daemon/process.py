@@ -32,7 +32,8 @@ def die_with_parent(parent: int) -> None:
 
 
 def name_process(name: str) -> None:
-    """Show `name` (15 bytes at most are kept) as the thread's name in ps and top."""
+    """Show `name` (15 bytes at most are kept) as the calling thread's name in ps and top, a main thread's being its
+    process's; supervisors know threads by it (cpu_use.py)."""
     _libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
