@@ -15,6 +15,7 @@ from relayd.child import Birth, CheckBounds, run_worker
 from relayd.child_messages import Leave, SetLogLevel, ToWorker, decode_from_worker, encode
 from relayd.config import Relay
 from relayd.holding import Holding
+from relayd.steering import LOOK_NS, Steering
 from relayd.ufrag_keys import UfragKeys
 from relayd.worker import worker_counter_names
 from shm.daemon.cpu_use import cpu_use
@@ -180,6 +181,7 @@ class Children:
         self._loop = household.loop
         self._config = household.config
         self.swapping = Swapping(household.loop, deque())
+        self.steering = _steering(household)
 
     def start(self) -> None:
         """Start every worker that does not run yet, and the watch over them; swap those that an older code started."""
@@ -188,10 +190,12 @@ class Children:
             if post.process is None:
                 post.start()
         self._look()
+        self._steer()
         self.swapping = Swapping(self._loop, inherited)
 
     def configure(self, config: Relay, log_level: str) -> None:
         """Take what can change while they run."""
+        self.steering.configure(config.spread_above_percent)
         for post in self.posts:
             post.configure(config)
             post.send(SetLogLevel(log_level))
@@ -220,3 +224,14 @@ class Children:
         for post in self.posts:
             post.look(now)
         self._loop.call_after(self._config().stuck_after_ms * 1_000_000 // LOOKS_PER_STALL, self._look)
+
+    def _steer(self) -> None:
+        self.steering.look([post.holding.reading() for post in self.posts], time.monotonic_ns())
+        self._loop.call_after(LOOK_NS, self._steer)
+
+
+def _steering(household: Household) -> Steering:
+    """Over the groups of sockets that the holdings have."""
+    first = household.holdings[0].sockets
+    groups = [sock for sock in (first.v4, first.v6) if sock is not None]
+    return Steering(groups, len(household.holdings), household.config().spread_above_percent)

@@ -68,6 +68,18 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         ),
     ] = ()
 
+    spread_above_percent: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="How busy the workers that get packets may be, in percent of their time, before more of them "
+            "get some. At light load all packets go to one worker: a wake-up brings more of them, and the transceiver's"
+            " media thread runs on the same CPU. The default leaves room for that thread and for a burst. 0: always"
+            " all workers, as the kernel spreads them. Reload.",
+        ),
+    ] = 50
+
     batch: Annotated[
         int,
         Meta(

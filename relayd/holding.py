@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from relayd.sockets import WorkerSockets
+from relayd.steering import Reading
 from shm.counters import Counters
 from shm.flows import FlowTable
 from shm.lane import CONTROL_OUT, MEDIA_OUT, Lane
@@ -73,6 +74,11 @@ class Holding:
     def heartbeat(self) -> int:
         """Turns of the worker's loop, over all its processes."""
         return self.counters.segment.heartbeat
+
+    def reading(self) -> Reading:
+        """For steering.py. The process of an older release does not count its sleep: always busy."""
+        asleep = self.counters["asleep_ns"] if "asleep_ns" in self.counters.names else 0
+        return Reading(self.heartbeat(), asleep)
 
     def records_wait(self) -> bool:
         """Whether a transceiver has put something into a ring that the worker reads."""

@@ -12,7 +12,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from shm.atomics cimport load_acquire_u64
-from shm.doorbell cimport doorbell_arm, doorbell_disarm, doorbell_ring
+from shm.doorbell cimport doorbell_arm, doorbell_disarm, doorbell_ring, doorbell_set_home
 from shm.lane cimport Lane
 from shm.layout cimport (
     RINGLINE_RING_CONTROL_OUT,
@@ -21,6 +21,8 @@ from shm.layout cimport (
     RINGLINE_RING_MEDIA_OUT,
 )
 from shm.ring cimport ring_pending, ring_publish
+
+import os
 
 from shm.doorbell import CONTROL, MEDIA, WORKER
 
@@ -153,4 +155,11 @@ cdef int _open(lane_end *end, Lane lane) except -1:
     lane.open_doorbell(CONTROL, &end.control)
     lane.open_doorbell(MEDIA, &end.media)
     lane.open_doorbell(WORKER, &end.worker)
+    doorbell_set_home(&end.worker, _home())
     return 0
+
+
+cdef int _home() except -1:
+    """1 + the CPU that this thread is pinned to, 0 if it is not: who wakes us from there needs no interrupt for it."""
+    cpus = os.sched_getaffinity(0)
+    return 1 + min(cpus) if len(cpus) == 1 else 0

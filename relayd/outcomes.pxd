@@ -89,6 +89,7 @@ cpdef enum counter_place:
     # ---- the loop
     DOORBELLS                          # consumers rung, once a batch at most
     SLEEPS                             # epoll_wait with a timeout
+    ASLEEP_NS                          # nanoseconds of these waits; the rest of the time it was busy, or had no CPU
     LOST_WAKEUPS                       # a sleep ran to its end although work was there: an alarm, should stay 0
     COUNTERS                           # how many counters: not one itself
 

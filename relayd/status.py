@@ -143,6 +143,8 @@ class Status(msgspec.Struct):
     layouts: list[int] = []
     keys: dict[int, str] = {}
     workers: list[WorkerStatus] = []
+    packets_to: list[int] = []
+    """The workers that packets go to (steering.py)."""
     transceiverd: AttachedStatus | None = None
     transceivers: list[TransceiverStatus] = []
     processes: list[ProcessStatus] = []

@@ -80,6 +80,7 @@ class Reporter:
             layouts=list(SUPPORTED_MAJORS),
             keys=self.keys.keys.fingerprints(),
             workers=[self._worker(post, now) for post in self.children.posts],
+            packets_to=self.children.steering.choice.workers,
             transceiverd=self._attached(control, now),
             transceivers=self._transceivers(now),
             lanes=[_lane(lane) for holding in self.attachments.holdings for _, lane in sorted(holding.lanes.items())],

@@ -7,6 +7,7 @@ in a thread. This file is the loop and its books; the parts are
     receiver.pyx     recvmmsg and control messages        inbound.pyx    datagram -> call -> ring record
     transmitter.pyx  sendmmsg                             outbound.pyx   ring record -> flow table, datagram
     lane_ends.pyx    rings and doorbells of all lanes     keyring.pyx    ufrag tags
+    waiting.pyx      sleeping until there is something
 
 A turn: receive a batch from each readable socket, route it, show the records, book the outcomes, ring the doorbells;
 then take a batch from the out rings, apply and send it. A turn that found nothing arms the doorbells, looks at the out
@@ -21,21 +22,13 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close
 
 from relayd.check_gate cimport CheckGate
 from relayd.inbound cimport route_batch
 from relayd.keyring cimport Keyring
-from relayd.lane_ends cimport (
-    LaneEnds,
-    any_waiting,
-    arm_all,
-    disarm_all,
-    publish_touched,
-    refresh_incarnations,
-    ring_touched,
-)
+from relayd.lane_ends cimport LaneEnds, publish_touched, refresh_incarnations, ring_touched
+from relayd.loop cimport TALLIES, packet_loop
 from relayd.outbound cimport release_drained, take_batch
 from relayd.outcomes cimport (
     COUNTERS,
@@ -45,14 +38,12 @@ from relayd.outcomes cimport (
     KERNEL_DROPPED_V6,
     LOST_BOUND,
     LOST_IN_RESTART,
-    LOST_WAKEUPS,
     OUT_IN_DOUBT_IN_RESTART,
     OUT_RECORDS,
     OUT_SENT_CONTROL,
     RECEIVE_CALLS,
     RECEIVE_ERROR,
     RECEIVED,
-    SLEEPS,
     tally_add,
 )
 from relayd.receiver cimport receive_batch, receiver, receiver_close, receiver_open
@@ -66,8 +57,8 @@ from relayd.udp cimport (
     epoll_create1,
     epoll_ctl,
     epoll_event,
-    epoll_wait,
 )
+from relayd.waiting cimport CONTROL, DOORBELL, SOCKET_V4, SOCKET_V6, book, monotonic_ns, poll_events, sleep
 from shm.atomics cimport fence_compiler, load_relaxed_u64, store_relaxed_u64
 from shm.counters cimport counter_add, counter_read, counters, counters_open, counters_set_batch_in_hand
 from shm.flows cimport flow_table_open
@@ -84,28 +75,14 @@ from relayd.outcomes import COUNTER_NAMES
 
 cdef enum:
     BATCH_MAX = 1024        # UIO_MAXIOV: what sendmmsg and recvmmsg take in one call
-    # How long a sleep may last: bounds the age of the heartbeat and what a lost wake-up could cost.
-    SLEEP_MS = 20
-    EVENTS = 16             # of epoll, a call; what is left over is reported by the next
-    # Who an epoll event is for. A lane's doorbell needs no answer: it only ends the sleep.
-    SOCKET_V4 = 0
-    SOCKET_V6 = 1
-    CONTROL = 2
-    DOORBELL = 3
     # Out batches a turn: two sockets can bring two batches in.
     OUT_BATCHES = 2
 
 if <int>COUNTERS > <int>TALLIES:
-    raise ImportError("more counters than a tally holds: raise TALLIES in worker.pxd")
+    raise ImportError("more counters than a tally holds: raise TALLIES in loop.pxd")
 
 
 # ------------------------------------------------------------------------------------------------- a turn
-
-
-cdef inline uint64_t monotonic_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
 
 
 cdef int run_loop(packet_loop *loop) noexcept nogil:
@@ -195,53 +172,6 @@ cdef unsigned int send_out(packet_loop *loop, uint64_t now) noexcept nogil:
     release_drained(&loop.way_out)
     book(loop)
     return taken
-
-
-cdef void book(packet_loop *loop) noexcept nogil:
-    """The tally goes into the counter segment."""
-    cdef int i
-    for i in range(<int>COUNTERS):
-        if loop.tally[i]:
-            counter_add(&loop.counted, i, loop.tally[i])
-            loop.tally[i] = 0
-
-
-# ------------------------------------------------------------------------------------------------- waiting
-
-
-cdef int sleep(packet_loop *loop) noexcept nogil:
-    """Until somebody has something for us; 0 or an errno. PARTNER: doorbell_ring on the other side of each lane."""
-    cdef int failure, events = 0
-    arm_all(loop.way_in.lanes)
-    if any_waiting(loop.way_in.lanes):
-        disarm_all(loop.way_in.lanes)
-        return 0
-    tally_add(loop.tally, SLEEPS, 1)
-    book(loop)
-    failure = poll_events(loop, SLEEP_MS, &events)
-    disarm_all(loop.way_in.lanes)
-    if failure == 0 and events == 0 and any_waiting(loop.way_in.lanes):
-        # May also be a producer held up between its tail and its ring while our sleep ended: rare, so still an alarm.
-        counter_add(&loop.counted, LOST_WAKEUPS, 1)
-    return failure
-
-
-cdef int poll_events(packet_loop *loop, int timeout_ms, int *found) noexcept nogil:
-    """Notes who is readable; 0 or an errno."""
-    cdef epoll_event events[EVENTS]
-    cdef int i
-    cdef int count = epoll_wait(loop.epoll, events, EVENTS, timeout_ms)
-    loop.unpolled = 0
-    if count < 0:
-        return errno
-    for i in range(count):
-        if events[i].data.u64 == CONTROL:
-            loop.told_to_return = True
-        elif events[i].data.u64 != DOORBELL:
-            loop.receivers[events[i].data.u64].readable = True
-    if found != NULL:
-        found[0] = count
-    return 0
 
 
 # ------------------------------------------------------------------------------------------------- the object

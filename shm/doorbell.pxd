@@ -6,7 +6,7 @@ producer: publish to the ring, then `doorbell_ring`, once a batch. Consumer, in 
 *all* its rings again, sleep on the eventfd only if all are empty (with a timeout as a counted alarm); awake:
 `doorbell_clear`, `doorbell_disarm`, work. One eventfd may serve the words of many lanes.
 """
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from posix.unistd cimport read, write
 
 from shm.atomics cimport fence_full, load_relaxed_u32, store_relaxed_u32
@@ -43,6 +43,16 @@ cdef inline void doorbell_arm(doorbell *d) noexcept nogil:
 cdef inline void doorbell_disarm(doorbell *d) noexcept nogil:
     """Awake: no order needed, a late sight of it costs the producer one needless ring."""
     store_relaxed_u32(&d.word.armed, 0)
+
+
+cdef inline void doorbell_set_home(doorbell *d, uint32_t home) noexcept nogil:
+    """The consumer: 1 + the CPU that it is pinned to, 0 for none. A hint, no order with anything else."""
+    store_relaxed_u32(&d.word.home, home)
+
+
+cdef inline uint32_t doorbell_home(doorbell *d) noexcept nogil:
+    """What the consumer said last. A peer may write anything here: good for a choice of CPU, for nothing else."""
+    return load_relaxed_u32(&d.word.home)
 
 
 cdef inline void doorbell_clear(doorbell *d) noexcept nogil:

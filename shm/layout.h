@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define RINGLINE_LAYOUT_MAJOR 1
-#define RINGLINE_LAYOUT_MINOR 0
+#define RINGLINE_LAYOUT_MINOR 1
 #define RINGLINE_MAGIC 0x454e494c474e4952ULL /* "RINGLINE" read as a little-endian integer */
 
 /* Two cache lines: the adjacent-line prefetcher of x86 pulls pairs, so 64 bytes apart still ping-pongs. */
@@ -90,7 +90,8 @@ _Static_assert(offsetof(struct ring_header, head) == 2 * RINGLINE_LINE, "ring_he
 
 struct doorbell_word {
     uint32_t armed; /* 1: the consumer sleeps or is about to; only the consumer writes it */
-    uint8_t pad[RINGLINE_LINE - 4];
+    uint32_t home;  /* 1 + the CPU that the consumer is pinned to, 0: none, or not said; the consumer; since 1.1 */
+    uint8_t pad[RINGLINE_LINE - 8];
 };
 _Static_assert(sizeof(struct doorbell_word) == RINGLINE_LINE, "doorbell_word");
 

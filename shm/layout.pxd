@@ -65,6 +65,7 @@ cdef extern from "shm/layout.h" nogil:
 
     cdef struct doorbell_word:
         uint32_t armed        # 1: the consumer sleeps or is about to; only it writes here
+        uint32_t home         # 1 + the CPU that the consumer is pinned to; 0: none, or not said
 
     cdef enum:
         RINGLINE_RING_HANDSHAKE_IN

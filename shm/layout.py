@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 LAYOUT_MAJOR = 1
-LAYOUT_MINOR = 0
+LAYOUT_MINOR = 1
 MAGIC = 0x454E494C474E4952
 LINE = 128
 """Bytes kept apart between words of different writers."""
@@ -148,7 +148,7 @@ _declare(
     """u64 capacity, u64 data_offset, u8 pad0[112], u64 tail, u64 full, u64 records_in, u8 pad1[104], u64 head,
     u64 taken, u64 handling, u64 attempts, u64 records_out, u64 malformed, u64 lost, u8 pad2[72]""",
 )
-_declare("doorbell_word", "u32 armed, u8 pad[124]")
+_declare("doorbell_word", "u32 armed, u32 home, u8 pad[120]")
 _declare(
     "lane_header",
     """segment_header segment, doorbell_word control, doorbell_word media, doorbell_word worker,

@@ -142,6 +142,7 @@ class Transceiver:
             early_time_ns=settings.early_time_ms * MILLISECOND,
             report_interval_ns=settings.report_interval_ms * MILLISECOND,
             coalesce_ns=settings.coalesce_us * 1_000,
+            follow_worker=settings.follow_worker and self.birth.media_cpu is None and self.birth.cpu is None,
         )
 
     async def run(self) -> None:

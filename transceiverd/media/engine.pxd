@@ -18,6 +18,7 @@ cdef class MediaEngine:
     cdef void *memory           # scratch packets
     cdef uint32_t stopping      # 1: run() is asked to return
     cdef uint64_t coalesce_ns
+    cdef bint follow_worker     # see placement.pyx
     cdef int media_fd           # eventfd shared by all lanes; -1: none
 
     cdef int _allocate(self, uint32_t early_calls) except -1

@@ -30,6 +30,7 @@ from shm.segment cimport segment_beat
 from transceiverd.media.calls cimport calls_free, calls_serve, calls_waiting
 from transceiverd.media.early cimport early_expire
 from transceiverd.media.outcomes cimport COUNTERS, DOORBELLS, LOST_WAKEUPS, RECEIVED, SLEEPS, TURNS
+from transceiverd.media.placement cimport LOOK_NS, placement, placement_begin, placement_look
 from transceiverd.media.receive cimport receive_record
 from transceiverd.media.reports cimport report_send
 from transceiverd.media.state cimport (
@@ -109,6 +110,7 @@ cdef uint32_t _serve_lane(media_thread *m, uint32_t place) noexcept nogil:
     counters_set_batch_in_hand(m.counters, taken)
     ring_take(&lane.incoming)
     count(m, RECEIVED, taken)
+    lane.served += taken
     for i in range(taken):
         header = batch[i].header[0]
         receive_record(m, &header, batch[i].payload, batch[i].size, place)
@@ -175,10 +177,11 @@ cdef void _disarm(media_thread *m) noexcept nogil:
     doorbell_disarm(&m.commands_bell)
 
 
-cdef void _sleep(media_thread *m, int media_fd) noexcept nogil:
-    """Arm, look again, wait. All lanes share one eventfd; commands have their own."""
+cdef uint64_t _sleep(media_thread *m, int media_fd) noexcept nogil:
+    """Arm, look again, wait. All lanes share one eventfd; commands have their own. Gives how long it was (ns)."""
     cdef pollfd fds[2]
     cdef timespec timeout
+    cdef uint64_t since = 0, until = 0
     _arm(m)
     if not _has_work(m):
         timeout.tv_sec = 0
@@ -188,13 +191,16 @@ cdef void _sleep(media_thread *m, int media_fd) noexcept nogil:
         fds[0].events = fds[1].events = POLLIN
         fds[0].revents = fds[1].revents = 0
         count(m, SLEEPS, 1)
+        since = _monotonic()
         if ppoll(fds, 2, &timeout, NULL) == 0 and _has_work(m):
             count(m, LOST_WAKEUPS, 1)
+        until = _monotonic()
         if fds[0].revents:
             doorbell_clear(&m.commands_bell)
         if fds[1].revents and m.lane_count:
             doorbell_clear(&m.lanes[0].own)
     _disarm(m)
+    return until - since
 
 
 cdef class MediaEngine:
@@ -203,6 +209,7 @@ cdef class MediaEngine:
     def __init__(
         self, sessions, lanes, Counters counters, Channel channel, *, incarnation, ntp_offset_ns, seed,
         batch=64, early_calls=64, early_time_ns=500_000_000, report_interval_ns=5_000_000_000, coalesce_ns=0,
+        follow_worker=False,
     ):
         cdef Segment segment = sessions
         if segment.kind != RINGLINE_SEGMENT_SESSIONS or not 1 <= batch <= BATCH_MAX or len(lanes) > LANES_MAX:
@@ -212,6 +219,7 @@ cdef class MediaEngine:
         self.sessions, self.counters, self.channel, self.lanes = segment, counters, channel, []
         self.media_fd = -1
         self.coalesce_ns = coalesce_ns
+        self.follow_worker = follow_worker
         self.thread.sessions = segment.base
         self.thread.slots = (<sessions_header *>segment.base).slots
         if RINGLINE_SESSIONS_OFFSET + <uint64_t>self.thread.slots * RINGLINE_SESSION_STRIDE > segment.size:
@@ -282,13 +290,17 @@ cdef class MediaEngine:
         """Be the media thread until `stop`; holds no GIL meanwhile."""
         cdef timespec pause
         cdef uint32_t work
+        cdef placement place
         pause.tv_sec = 0
         pause.tv_nsec = <long>self.coalesce_ns
         with nogil:
+            placement_begin(&place, self.follow_worker)
             while not load_acquire_u32(&self.stopping):
                 work = _turn(&self.thread, _monotonic())
+                if self.thread.now >= place.looked_ns + LOOK_NS:
+                    placement_look(&place, &self.thread, self.thread.now)
                 if work == 0:
-                    _sleep(&self.thread, self.media_fd)
+                    place.asleep_ns += _sleep(&self.thread, self.media_fd)
                 elif self.coalesce_ns and work < self.thread.batch:
                     nanosleep(&pause, NULL)
 

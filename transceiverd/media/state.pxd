@@ -68,6 +68,8 @@ cdef struct lane_end:
     doorbell worker              # rung by us
     uint16_t worker_index
     bint dirty                   # committed since the last publish
+    uint64_t served              # records taken; placement.pyx compares
+    uint64_t served_before       # at its last look
 
 cdef struct timer_entry:
     uint64_t due_ns
