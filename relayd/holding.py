@@ -77,8 +77,10 @@ class Holding:
 
     def reading(self) -> Reading:
         """For steering.py. The process of an older release does not count its sleep: always busy."""
-        asleep = self.counters["asleep_ns"] if "asleep_ns" in self.counters.names else 0
-        return Reading(self.heartbeat(), asleep)
+        try:
+            return Reading(self.heartbeat(), self.counters["asleep_ns"])
+        except KeyError:
+            return Reading(self.heartbeat(), 0)
 
     def records_wait(self) -> bool:
         """Whether a transceiver has put something into a ring that the worker reads."""

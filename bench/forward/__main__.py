@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=1000)
     parser.add_argument("--rates", default="2000,10000,25000", help="packets a second, with commas between")
     parser.add_argument("--versions", default="4,6", help="of IP")
+    parser.add_argument("--beside", action="store_true", help="the turner on the worker's CPU, as the media thread is "
+                        "at light load; else on the clients'")  # fmt: skip
     parser.add_argument("--plot", type=Path, help="a picture of the CPU a packet by load (matplotlib)")
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -56,7 +58,7 @@ def main() -> None:
         found = {}
         for version in versions:
             rates = [int(word) for word in options.rates.split(",")]
-            found[version] = compare(programs, version, rates, options.rounds, options.clients)
+            found[version] = compare(programs, version, rates, options)
     if options.plot:
         draw(found, options.plot)
 
@@ -75,20 +77,22 @@ class Programs:
                 print(f"missing here: {name}")
 
 
-def compare(programs: Programs, version: int, rates: list[int], rounds: int, clients: int) -> dict[str, Samples]:
+def compare(programs: Programs, version: int, rates: list[int], options: argparse.Namespace) -> dict[str, Samples]:
     """Every contender runs all the time, and sleeps unless it is its turn. Samples by load."""
     cpus = sorted(os.sched_getaffinity(0))
     cpu, other = cpus[0], cpus[-1]
-    print(f"\nIPv{version}: {SIZE} bytes, {clients} client addresses; contender on CPU {cpu}, clients on CPU {other}")
+    print(
+        f"\nIPv{version}: {SIZE} bytes, {options.clients} client addresses; contender on CPU {cpu}, clients on {other}"
+    )
     print(describe())
-    blaster = Blaster(programs.blast, version, clients, SIZE, other)
+    blaster = Blaster(programs.blast, version, options.clients, SIZE, other)
     works: dict[str, Work] = {f"{rate} packets/s": partial(paced, rate) for rate in rates} | {SATURATED: saturated}
     running: Running = []
     found = {}
     try:
-        running += start_all(programs, blaster, cpu, other)
+        running += start_all(programs, blaster, cpu, cpu if options.beside else other)
         for title, work in works.items():
-            found[title] = measure(running, work, rounds)
+            found[title] = measure(running, work, options.rounds)
             tell(title, found[title])
     finally:
         for contender, aimed in running:
@@ -98,7 +102,7 @@ def compare(programs: Programs, version: int, rates: list[int], rounds: int, cli
     return found
 
 
-def start_all(programs: Programs, blaster: Blaster, cpu: int, other: int) -> Running:
+def start_all(programs: Programs, blaster: Blaster, cpu: int, turner_cpu: int) -> Running:
     """All that are there; the packages speak IPv4 only here."""
     version = str(blaster.version)
     commands = {"C recvmmsg/sendmmsg(64)": ([str(programs.echo)], ["64"])}
@@ -116,7 +120,7 @@ def start_all(programs: Programs, blaster: Blaster, cpu: int, other: int) -> Run
         running.append(packages.start_rtpengine(blaster, cpu))
     # Flows need the clients' port, and clients the worker's: the clients begin without, and are told.
     aimed = blaster.aim(1)
-    contender = start_worker(programs.turner, blaster, aimed.port, cpu, other)
+    contender = start_worker(programs.turner, blaster, aimed.port, cpu, turner_cpu)
     aimed.ask(f"aim {contender.port}")
     return [*running, (contender, aimed)]
 

@@ -174,7 +174,7 @@ def test_steering_a_client_stays_with_its_worker(group: tuple[PublicSockets, lis
 class Refusing(socket.socket):
     """A socket of a kernel without classic BPF on groups."""
 
-    def setsockopt(self, *_arguments: object) -> None:  # type: ignore[override]
+    def setsockopt(self, *_arguments: object) -> None:
         raise OSError(errno.ENOPROTOOPT, "Protocol not available")
 
 
