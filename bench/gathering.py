@@ -5,7 +5,7 @@
 All servers run at the same time, each with its calls up and silent; in a round one after the other is talked to for
 `--seconds` and its CPU counted. `spread`: every worker gets packets, the media thread runs anywhere. `one worker`:
 packets are gathered, the media thread runs anywhere. `gathered`: the default. `naps`: spread, the media thread naps
-1 ms (`media.coalesce_us`). At the end: system calls of workers and media thread by their own counters.
+for up to 1 ms (`media.coalesce_us`). At the end: system calls of workers and media thread by their own counters.
 """
 
 import argparse

@@ -28,9 +28,10 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Meta(
             ge=0,
             le=5000,
-            description="How long to let packets gather after a turn that was not full, instead of waiting to be "
-            "woken: saves wake-ups at light load, adds at most so much latency. 0: no added delay. "
-            "Restart.",
+            description="How long packets may be left to gather, instead of waking the media thread for each. It naps "
+            "for as long as four of them take to come, if that is within this bound, and not at all at a lower rate. "
+            "0, the default: never, since a timer costs as much as two wake-ups on the CPU of the worker "
+            "(`follow_worker`). Restart.",
         ),
     ] = 0
 

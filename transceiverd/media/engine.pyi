@@ -1,11 +1,13 @@
 """Types of transceiverd/media/engine.pyx."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from shm.counters import Counters
 from shm.lane import Lane
 from shm.segment import Segment
 from transceiverd.media.channel import Channel
+
+def nap_lengths(bound_ns: int, turns: Iterable[tuple[int, int]]) -> list[int]: ...
 
 class MediaEngine:
     def __init__(

@@ -24,6 +24,7 @@ from shm.layout cimport (
     record,
     sessions_header,
 )
+from shm.nap cimport nap_count, nap_length, nap_open, nap_rule
 from shm.ring cimport ring_next, ring_pending, ring_publish, ring_release, ring_take
 from shm.segment cimport segment_beat
 
@@ -203,6 +204,17 @@ cdef uint64_t _sleep(media_thread *m, int media_fd) noexcept nogil:
     return until - since
 
 
+def nap_lengths(bound_ns, turns):
+    """After each turn, (packets, time), how long the thread would nap (ns); for tests."""
+    cdef nap_rule nap
+    nap_open(&nap, bound_ns)
+    found = []
+    for packets, now in turns:
+        nap_count(&nap, packets, now)
+        found.append(nap_length(&nap))
+    return found
+
+
 cdef class MediaEngine:
     """The media thread of one transceiver; see engine.pyi for what each argument is."""
 
@@ -291,8 +303,9 @@ cdef class MediaEngine:
         cdef timespec pause
         cdef uint32_t work
         cdef placement place
+        cdef nap_rule nap
+        nap_open(&nap, self.coalesce_ns)
         pause.tv_sec = 0
-        pause.tv_nsec = <long>self.coalesce_ns
         with nogil:
             placement_begin(&place, self.follow_worker)
             while not load_acquire_u32(&self.stopping):
@@ -301,7 +314,10 @@ cdef class MediaEngine:
                     placement_look(&place, &self.thread, self.thread.now)
                 if work == 0:
                     place.asleep_ns += _sleep(&self.thread, self.media_fd)
-                elif self.coalesce_ns and work < self.thread.batch:
+                    continue
+                nap_count(&nap, work, self.thread.now)
+                pause.tv_nsec = <long>nap_length(&nap)
+                if pause.tv_nsec and work < self.thread.batch:
                     nanosleep(&pause, NULL)
 
     def stop(self):
