@@ -26,6 +26,7 @@ from relayd.ufrag_keys import KeyFileError, UfragKeys
 from relayd.worker import Worker
 from shm.daemon.child import settle
 from shm.daemon.logs import set_log_level
+from shm.errors import LayoutRefused
 from shm.lane import Lane
 
 
@@ -108,7 +109,7 @@ def _obey(worker: Worker, birth: Birth) -> bool:
     match message:
         case AttachLane(transceiver):
             replaced = lanes.pop(transceiver, None)
-            lanes[transceiver] = Lane.attach(fds)
+            lanes[transceiver] = _attached(transceiver, fds)
             worker.attach_lane(lanes[transceiver])
             _close(replaced)
         case DetachLane(transceiver):
@@ -121,6 +122,15 @@ def _obey(worker: Worker, birth: Birth) -> bool:
         case Leave():
             return False
     return True
+
+
+def _attached(transceiver: int, fds: list[int]) -> Lane:
+    """The lane, if it is still the one that the supervisor looked at. LayoutRefused ends this process; its successor is
+    born with what the supervisor saw."""
+    lane = Lane.attach(fds)
+    if lane.transceiver != transceiver:
+        raise LayoutRefused("transceiver of a lane", lane.transceiver, transceiver)
+    return lane
 
 
 def _close(lane: Lane | None) -> None:

@@ -4,6 +4,10 @@
 Made by transceiverd's supervisor, which hands it to relayd and to the transceiver; attached by whoever gets its four
 descriptors. One lane is one segment; ring data follow the header, each from a page of its own.
 
+What never changes after the creation (where the rings are, whose the lane is) is read once, when a Lane is made or
+attached, and checked. A process that is born with the Lane opens its ends by that: whatever a peer has written there
+since, a successor starts.
+
 Leaves out: who holds which end. That there is never a second producer is the supervisors' promise (DESIGN 2.8).
 """
 import os
@@ -14,7 +18,7 @@ from shm.errors import LayoutRefused
 from libc.stdint cimport uint64_t
 from posix.unistd cimport close as close_descriptor
 
-from shm.atomics cimport load_relaxed_u64
+from shm.atomics cimport load_relaxed_u64, store_relaxed_u64
 from shm.doorbell cimport doorbell
 from shm.layout cimport (
     RINGLINE_RING_CONTROL_OUT,
@@ -31,6 +35,7 @@ from shm.ring cimport (
     RING_CAPACITY_MIN,
     ring,
     ring_format,
+    ring_open,
     ring_open_consumer,
     ring_open_producer,
     ring_waiting,
@@ -72,6 +77,7 @@ cdef class Lane:
         )
         self.header = <lane_header *>self.segment.base
         self._format(capacities)
+        self._note_constants()
         self.control_fd = _eventfd(control_fd)
         self.media_fd = _eventfd(media_fd)
         self.worker_fd = _eventfd(None)
@@ -90,6 +96,11 @@ cdef class Lane:
         cdef Lane self = Lane.__new__(Lane)
         self.segment = _attach_segment(fds[0])
         self.header = <lane_header *>self.segment.base
+        try:
+            self._note_constants()
+        except BaseException:
+            self.segment.fd = -1  # stays the caller's
+            raise
         self.control_fd, self.media_fd, self.worker_fd = fds[1:]
         return self
 
@@ -99,14 +110,33 @@ cdef class Lane:
             ring_format(&self.header.rings[<int>which], offset, capacity)
             offset += _whole_pages(capacity)
 
-    cdef int open_producer(self, int which, ring *handle) except -1:
+    def _note_constants(self):
+        """Once, before anybody else can write here or has had much time to. Rings lie behind the header."""
+        cdef ring probe
+        cdef int which
+        self.transceiver, self.worker = self.segment.index, self.segment.peer_index
+        for which, name in enumerate(RING_NAMES):
+            if ring_open(&probe, self.segment.base, self.segment.size, &self.header.rings[which]) < 0:
+                raise LayoutRefused(f"capacity or place of {name}", "one that makes no sense", "powers of two within")
+            self.capacities[which] = probe.capacity
+            self.places[which] = probe.data - self.segment.base
+            if self.places[which] < sizeof(lane_header):
+                raise LayoutRefused(f"place of {name}", self.places[which], f"at least {sizeof(lane_header)}")
+
+    def restore_constants(self, int which):
+        """Write ring `which`'s capacity and place as they were once more. Before an end is opened by the segment."""
         self._check_ring(which)
+        store_relaxed_u64(&self.header.rings[which].capacity, self.capacities[which])
+        store_relaxed_u64(&self.header.rings[which].data_offset, self.places[which])
+
+    cdef int open_producer(self, int which, ring *handle) except -1:
+        self.restore_constants(which)
         if ring_open_producer(handle, self.segment.base, self.segment.size, &self.header.rings[which]) < 0:
             raise ValueError(f"{RING_NAMES[which]}: capacity or place makes no sense")
         return 0
 
     cdef int open_consumer(self, int which, ring *handle, bint at_most_once) except -1:
-        self._check_ring(which)
+        self.restore_constants(which)
         cdef ring_header *header = &self.header.rings[which]
         if ring_open_consumer(handle, self.segment.base, self.segment.size, header, at_most_once) < 0:
             raise ValueError(f"{RING_NAMES[which]}: capacity or place makes no sense")
@@ -122,16 +152,6 @@ cdef class Lane:
     def _check_ring(self, int which):
         if self.segment.fd < 0 or not 0 <= which < RINGLINE_RINGS:
             raise ValueError(f"an open lane has the rings 0 to {RINGLINE_RINGS - 1}, not {which}")
-
-    @property
-    def transceiver(self):
-        """Index of the transceiver."""
-        return self.segment.index
-
-    @property
-    def worker(self):
-        """Index of the relay worker."""
-        return self.segment.peer_index
 
     @property
     def incarnation(self):

@@ -1,5 +1,6 @@
 """The control thread's lanes: one stuck worker blocks nobody, and gets all it missed (DESIGN 2.3)."""
 
+import struct
 from collections.abc import Iterator
 
 from shm.lane import CONTROL_OUT, Lane
@@ -104,3 +105,15 @@ def test_lanes_workers_that_do_not_serve_a_call_hear_of_it_with_the_next_record_
     lanes.publish(OWNER, KEYS[2], 1, serving=0)
     lanes.flush(all_of_it=True)
     assert other.take() == [(PUBLISH, KEYS[2])]
+
+
+def test_lanes_are_opened_again_by_a_successor_whatever_a_peer_wrote_where_the_rings_are() -> None:
+    """A relay worker gone mad must not keep a transceiver's successor from starting."""
+    lane = Lane.create(0, 0, handshake_in=4096, media_in=4096, control_out=4096, media_out=4096, incarnation=1)
+    for ring in (512, 896, 1280, 1664):  # struct lane_header.rings
+        struct.pack_into("<QQ", memoryview(lane.segment), ring, 3, 1 << 60)
+    lanes = _lanes({})
+    lanes.use(lane, 0)
+    lanes.publish(OWNER, KEYS[0], 1)
+    lanes.flush()
+    assert [record.key for record in RingConsumer(lane.segment, CONTROL_OUT).read(10)] == [KEYS[0]]
