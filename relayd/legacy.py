@@ -99,8 +99,10 @@ class Legacy(msgspec.Struct):
 
 
 def leave_worker(post: WorkerPost) -> LeftWorker:
-    """One worker's place as it is."""
+    """One worker's place as it is. The new code attaches its lanes anew: what their peer wrote must not refuse that."""
     holding = post.holding
+    for lane in holding.lanes.values():
+        lane.restore_constants()
     v4, v6 = holding.sockets.fds
     return LeftWorker(
         index=holding.index,

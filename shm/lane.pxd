@@ -15,6 +15,7 @@ cdef class Lane:
     cdef readonly int worker_fd   # eventfd of the worker, this lane's own
     cdef readonly int transceiver # as the header said when the lane was made or attached; it is not asked again
     cdef readonly int worker      # likewise
+    cdef readonly int major       # likewise: the layout that it was made in
     cdef lane_header *header
     cdef uint64_t capacities[4]   # of the rings, likewise
     cdef uint64_t places[4]       # of their data

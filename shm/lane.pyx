@@ -115,6 +115,7 @@ cdef class Lane:
         cdef ring probe
         cdef int which
         self.transceiver, self.worker = self.segment.index, self.segment.peer_index
+        self.major = self.segment.major
         for which, name in enumerate(RING_NAMES):
             if ring_open(&probe, self.segment.base, self.segment.size, &self.header.rings[which]) < 0:
                 raise LayoutRefused(f"capacity or place of {name}", "one that makes no sense", "powers of two within")
@@ -123,20 +124,26 @@ cdef class Lane:
             if self.places[which] < sizeof(lane_header):
                 raise LayoutRefused(f"place of {name}", self.places[which], f"at least {sizeof(lane_header)}")
 
-    def restore_constants(self, int which):
-        """Write ring `which`'s capacity and place as they were once more. Before an end is opened by the segment."""
-        self._check_ring(which)
-        store_relaxed_u64(&self.header.rings[which].capacity, self.capacities[which])
-        store_relaxed_u64(&self.header.rings[which].data_offset, self.places[which])
+    def restore_constants(self):
+        """Write what never changes once more: before an end is opened, and before another code of this process, which
+        knows nothing but the descriptors, attaches."""
+        cdef int which
+        self._check_ring(0)
+        self.segment.restore_header(self.transceiver, self.worker, self.major)
+        for which in range(RINGLINE_RINGS):
+            store_relaxed_u64(&self.header.rings[which].capacity, self.capacities[which])
+            store_relaxed_u64(&self.header.rings[which].data_offset, self.places[which])
 
     cdef int open_producer(self, int which, ring *handle) except -1:
-        self.restore_constants(which)
+        self._check_ring(which)
+        self.restore_constants()
         if ring_open_producer(handle, self.segment.base, self.segment.size, &self.header.rings[which]) < 0:
             raise ValueError(f"{RING_NAMES[which]}: capacity or place makes no sense")
         return 0
 
     cdef int open_consumer(self, int which, ring *handle, bint at_most_once) except -1:
-        self.restore_constants(which)
+        self._check_ring(which)
+        self.restore_constants()
         cdef ring_header *header = &self.header.rings[which]
         if ring_open_consumer(handle, self.segment.base, self.segment.size, header, at_most_once) < 0:
             raise ValueError(f"{RING_NAMES[which]}: capacity or place makes no sense")

@@ -18,6 +18,7 @@ cdef class Segment:
     cdef void let_go(self) noexcept
     cdef void _unmap(self) noexcept
     cdef segment_header *_open_header(self) except NULL
+    cdef int restore_header(self, int index, int peer_index, int major) except -1
 
 
 cdef inline void segment_beat(segment_header *header, uint64_t now) noexcept nogil:

@@ -101,6 +101,13 @@ cdef class Segment:
         self.header.incarnation = incarnation
         self.kind = kind
 
+    cdef int restore_header(self, int index, int peer_index, int major) except -1:
+        """What never changes and who attaches asks for, written once more: somebody else may have written there."""
+        cdef segment_header *header = self._open_header()
+        header.magic, header.major, header.kind, header.size = RINGLINE_MAGIC, major, self.kind, self.size
+        header.index, header.peer_index = index, peer_index
+        return 0
+
     def _check_header(self, int kind):
         if self.header.magic != RINGLINE_MAGIC:
             raise LayoutRefused("segment magic", hex(self.header.magic), hex(RINGLINE_MAGIC))

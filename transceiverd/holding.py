@@ -62,7 +62,9 @@ class Holding:
         )
 
     def left(self, deadline_ns: int, process: LeftProcess | None) -> LeftPlace:
-        """For our own new code."""
+        """For our own new code, which has nothing but the descriptors."""
+        for lane in self.lanes.values():
+            lane.restore_constants()
         return LeftPlace(
             index=self.index,
             sessions=self.sessions.segment.fd,

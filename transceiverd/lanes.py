@@ -47,8 +47,7 @@ class WorkerEnd:
         self.lane = lane
         self.control_doorbell = lane.doorbell(CONTROL)
         self.worker_doorbell = lane.doorbell(WORKER)
-        for ring in (HANDSHAKE_IN, CONTROL_OUT):
-            lane.restore_constants(ring)
+        lane.restore_constants()
         # At most once: a packet is never handled again by a successor, which knows nothing of its call (DESIGN 2.6).
         self.incoming = RingConsumer(lane.segment, HANDSHAKE_IN, at_most_once=True)
         self.outgoing = RingProducer(lane.segment, CONTROL_OUT)

@@ -4,13 +4,17 @@ The words that say where the rings are and whose the lane is are read again when
 gone mad could so keep every worker from starting, or pose as another transceiver.
 """
 
+import contextlib
 import os
 import signal
 import struct
+from pathlib import Path
 
 import pytest
 
+from relayd.relay_client import NoRelay
 from shm import attach
+from shm.daemon.orders import Order, give_order
 from shm.lane import Lane
 from tests.relayd.fake_transceiverd import Caller, FakeTransceiverd, make_lane
 from tests.relayd.relay_process import RelayProcess, wait_until
@@ -78,6 +82,30 @@ def test_control_lane_that_names_another_transceiver_later_takes_nothing_from_it
         assert [(seen.transceiver, seen.worker) for seen in shared_relay.status().lanes] == [(0, 0), (1, 0), (0, 1)]
         _served(shared_relay, fake)
         del memory
+
+
+@pytest.mark.system
+def test_control_lane_scribbled_over_ends_no_upgrade_and_no_daemon(tmp_path: Path) -> None:
+    """The new code attaches every lane anew, when there is no way back: it must find what the old one saw."""
+    with (
+        RelayProcess(tmp_path) as relay,
+        FakeTransceiverd(relay.directory) as fake,
+        FakeTransceiverdsOtherLane(fake) as lane,
+    ):
+        struct.pack_into("<QIIQ", memoryview(lane.segment), 0, 1, 2, 3, 4)  # magic, versions, kind, size
+        for ring in RINGS:
+            struct.pack_into("<QQ", memoryview(lane.segment), ring, 12, 1 << 50)
+        report = give_order(relay.directory, "relayd", Order("upgrade"), 30.0)
+        assert report.done, report.text
+        wait_until(lambda: _upgraded(relay), "the new code")
+        _served(relay, fake)
+
+
+def _upgraded(relay: RelayProcess) -> bool:
+    with contextlib.suppress(NoRelay):
+        status = relay.status()
+        return status.upgrades == 1 and not status.upgrading
+    return False
 
 
 class FakeTransceiverdsOtherLane:
