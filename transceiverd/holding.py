@@ -92,20 +92,30 @@ class Holding:
         for worker in others:
             self.lanes.pop(worker).close()
         missing = [worker for worker in range(workers) if worker not in self.lanes]
-        for worker in missing:
-            self.lanes[worker] = Lane.create(
-                self.index,
-                worker,
-                handshake_in=config.handshake_ring_bytes,
-                media_in=config.media_ring_bytes,
-                control_out=config.control_ring_bytes,
-                media_out=config.media_ring_bytes,
-                incarnation=self.incarnation,
-                control_fd=self.control_fd,
-                media_fd=self.media_fd,
-                major=layout,
-            )
+        made: dict[int, Lane] = {}
+        try:
+            for worker in missing:
+                made[worker] = self._make_lane(worker, config, layout)
+        except BaseException:  # all or none: one that nobody was told of would not be missing the next time
+            for lane in made.values():
+                lane.close()
+            raise
+        self.lanes.update(made)
         return missing
+
+    def _make_lane(self, worker: int, config: TransceiverSection, layout: int) -> Lane:
+        return Lane.create(
+            self.index,
+            worker,
+            handshake_in=config.handshake_ring_bytes,
+            media_in=config.media_ring_bytes,
+            control_out=config.control_ring_bytes,
+            media_out=config.media_ring_bytes,
+            incarnation=self.incarnation,
+            control_fd=self.control_fd,
+            media_fd=self.media_fd,
+            major=layout,
+        )
 
     def drop_lanes(self, workers: int) -> list[int]:
         """Give up the lanes beyond so many relay workers; gives the workers they were for."""
