@@ -91,10 +91,22 @@ def _fits(sock: socket.socket, config: Relay) -> bool:
 
 
 def make_or_take_holding(
-    index: int, cpu: int | None, pair: WorkerSockets, counter_names: Sequence[str], entries: int, store: DescriptorStore
+    index: int,
+    cpu: int | None,
+    pair: WorkerSockets,
+    counter_names: Sequence[str],
+    entries: int,
+    store: DescriptorStore,
+    *,
+    new_sockets: bool,
 ) -> Holding:
-    """What a worker gets; kept from now on. OSError when there is not enough memory."""
+    """What a worker gets; kept from now on. `new_sockets`: `pair` was not the predecessor's. OSError when there is not
+    enough memory."""
     flows, counters = _taken_flows(index, entries, store), _taken_counters(index, counter_names, store)
+    if counters is not None and new_sockets:
+        # They follow the running totals of the sockets (worker.pyx), which begin anew with these.
+        for name in ("kernel_dropped_v4", "kernel_dropped_v6"):
+            counters.set(name, 0)
     made = Holding.make(
         index, cpu, pair, counter_names=counter_names, flow_entries=entries, flows=flows, counters=counters
     )

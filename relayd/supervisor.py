@@ -286,6 +286,8 @@ def _make_holdings(
 ) -> list[Holding]:
     names = worker_counter_names()
     return [
-        make_or_take_holding(index, cpu, pair, names, config.flow_table_entries, store)
+        make_or_take_holding(
+            index, cpu, pair, names, config.flow_table_entries, store, new_sockets=not sockets.taken_over
+        )
         for index, (cpu, pair) in enumerate(zip(cpus, sockets.workers, strict=True))
     ]
