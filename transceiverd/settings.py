@@ -58,10 +58,12 @@ def settings_in_memory(settings: Settings) -> int:
 
 
 def read_settings(descriptor: int) -> Settings:
-    """The other end. The descriptor is closed."""
-    with os.fdopen(descriptor, "rb") as file:
-        file.seek(0)
-        return msgspec.msgpack.decode(file.read(), type=Settings)
+    """The other end. The descriptor is closed. All processes read one open file at the same time: its position is
+    nobody's to move, or one of them would find itself at the end."""
+    try:
+        return msgspec.msgpack.decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0), type=Settings)
+    finally:
+        os.close(descriptor)
 
 
 def load_settings(path: Path | None, directory: Path | None = None, log_level: str | None = None) -> Settings:
