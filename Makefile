@@ -11,6 +11,8 @@
 .PHONY: run reference test test-system fault-table fuzz lint install uninstall setup clean
 
 PYTHON_BIN := .venv/bin
+# For the installer, which needs no library: the first one that is new enough.
+ANY_PYTHON = $(shell for each in python3 $(PYTHON_BIN)/python; do $$each -c "import tomllib" 2>/dev/null && echo $$each && break; done)
 
 run:
 	@.ci/setup
@@ -46,10 +48,10 @@ fuzz:
 # Nothing is compiled or downloaded by the installation itself: what .ci/setup made is copied.
 install:
 	@.ci/setup
-	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" $(PYTHON_BIN)/python systemd/install.py install
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" $(ANY_PYTHON) systemd/install.py install
 
 uninstall:
-	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" PURGE="$(PURGE)" $(or $(shell command -v python3),$(PYTHON_BIN)/python) systemd/install.py uninstall
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" PURGE="$(PURGE)" $(ANY_PYTHON) systemd/install.py uninstall
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

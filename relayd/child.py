@@ -5,6 +5,7 @@ this file gives it what the worker was born with, and serves the supervisor's me
 """
 
 import contextlib
+import logging
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from shm.daemon.child import settle
 from shm.daemon.logs import set_log_level
 from shm.errors import LayoutRefused
 from shm.lane import Lane
+
+log = logging.getLogger("worker")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Birth:
     control: socket.socket
     """The worker's end of the socket pair."""
     lock_fd: int
-    """Inherited and kept: the lock is free only when the last worker is gone (lock.py)."""
+    """Inherited and kept: the workers' lock is free only when the last worker is gone (lease.py)."""
+    lease_fd: int | None
+    """What it listens to instead of `control` when the supervisor is gone; None: it dies with the supervisor."""
 
 
 def run_worker(birth: Birth) -> None:
@@ -69,7 +74,11 @@ def run_worker(birth: Birth) -> None:
     for other in birth.others:
         other.close()
     keep = {birth.control.fileno(), birth.lock_fd, *holding.fds()}
-    settle(f"worker {holding.index}", f"relayd-worker{holding.index}", keep, birth.supervisor, holding.cpu,
+    dies_with: int | None = birth.supervisor
+    if birth.lease_fd is not None:
+        keep.add(birth.lease_fd)
+        dies_with = None
+    settle(f"worker {holding.index}", f"relayd-worker{holding.index}", keep, dies_with, holding.cpu,
            birth.nice)  # fmt: skip
     _serve(birth)
 
@@ -103,6 +112,7 @@ def _obey(worker: Worker, birth: Birth) -> bool:
     """Take one message; False when this process is to end."""
     received = receive_from_supervisor(birth.control)
     if received is None:
+        _outlive(worker, birth)
         return False
     message, fds = received
     lanes = birth.holding.lanes  # this process's own copy, as all that it was born with
@@ -131,6 +141,13 @@ def _attached(transceiver: int, fds: list[int]) -> Lane:
     if lane.transceiver != transceiver:
         raise LayoutRefused("transceiver of a lane", lane.transceiver, transceiver)
     return lane
+
+
+def _outlive(worker: Worker, birth: Birth) -> None:
+    """The supervisor is gone: forward until its successor is ready, or there will be none (lease.py)."""
+    if birth.lease_fd is not None:
+        log.info("worker %d goes on without a supervisor", birth.holding.index)
+        worker.run(birth.lease_fd)
 
 
 def _close(lane: Lane | None) -> None:

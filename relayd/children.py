@@ -45,6 +45,8 @@ class Household:
     supervisor: int
     """Its pid."""
     lock_fd: int
+    """Of the workers' lock (lease.py)."""
+    lease_fd: int | None
     keys: Callable[[], UfragKeys]
     holdings: Sequence[Holding]
     on_started: Callable[[int, int], None]
@@ -114,6 +116,7 @@ class WorkerPost(Post[ToWorker]):
             household.supervisor,
             control,
             household.lock_fd,
+            household.lease_fd,
         )
 
     def _started(self) -> None:
@@ -205,6 +208,22 @@ class Children:
         for post in self.posts:
             post.retire(Leave())
         end_all(self._loop, self.posts, patience_ns)
+
+    def let_go(self, patience_ns: int) -> None:
+        """Leave the workers to a successor (lease.py). One that makes no turn would not hear of its coming: it is
+        killed, after `patience_ns`. Runs the loop meanwhile."""
+        for post in self.posts:
+            post.abandon()
+        beats = {post: post.holding.heartbeat() for post in self.posts if post.process is not None}
+        deadline = time.monotonic_ns() + patience_ns
+        while beats and time.monotonic_ns() < deadline:
+            self._loop.turn(SWAP_LOOK_NS)
+            beats = {post: beat for post, beat in beats.items() if post.process and post.holding.heartbeat() == beat}
+        for post in beats:
+            post.kill_stuck("made no turn while relayd stops")
+        end_all(self._loop, beats, patience_ns)
+        for post in self.posts:
+            post.let_go()
 
     @property
     def quiet(self) -> bool:

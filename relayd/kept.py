@@ -31,10 +31,15 @@ log = logging.getLogger("supervisor")
 T = TypeVar("T")
 
 
-def open_or_take_sockets(config: Relay, workers: int, store: DescriptorStore) -> PublicSockets:
-    """A pair for each worker, the predecessor's if they fit; kept from now on. Raises what `open_sockets` raises."""
+def open_or_take_sockets(
+    config: Relay, workers: int, store: DescriptorStore, end_predecessors: Callable[[], None]
+) -> PublicSockets:
+    """A pair for each worker, the predecessor's if they fit; kept from now on. Raises what `open_sockets` raises.
+
+    `end_predecessors` is called when they do not: their workers hold the port."""
     sockets = _taken_sockets(config, workers, store)
     if sockets is None:
+        end_predecessors()
         store.discard(sorted(name for name in store.names if name.startswith("udp")))
         sockets = open_sockets(
             workers,
@@ -97,6 +102,7 @@ def make_or_take_holding(
     counter_names: Sequence[str],
     entries: int,
     store: DescriptorStore,
+    end_predecessors: Callable[[], None],
     *,
     new_sockets: bool,
 ) -> Holding:
@@ -107,6 +113,8 @@ def make_or_take_holding(
         # They follow the running totals of the sockets (worker.pyx), which begin anew with these.
         for name in ("kernel_dropped_v4", "kernel_dropped_v6"):
             counters.set(name, 0)
+    if flows is None:
+        end_predecessors()  # what transceivers publish next must not go into a table that nobody will have
     made = Holding.make(
         index, cpu, pair, counter_names=counter_names, flow_entries=entries, flows=flows, counters=counters
     )

@@ -6,6 +6,7 @@ read it: fields are only added, each with a default, and mean the same for ever.
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -14,9 +15,11 @@ from relayd.children import WorkerPost
 from relayd.connection import Connection
 from relayd.control import ControlServer
 from relayd.holding import Holding
+from relayd.lease import Lease, WorkersLock
 from relayd.sockets import PublicSockets, WorkerSockets
 from shm.attach import Credentials
 from shm.counters import Counters
+from shm.daemon.lock import ORPHAN_PATIENCE_SECONDS, LockHeld
 from shm.daemon.post import LeftProcess
 from shm.flows import FlowTable
 from shm.lane import Lane
@@ -84,10 +87,13 @@ class Legacy(msgspec.Struct):
     upgrades: int
     workers: list[LeftWorker]
     transceiverd: LeftTransceiverd | None = None
+    workers_lock: int = NONE
+    lease: tuple[int, int] = (NONE, NONE)
+    """Reader and writer (lease.py)."""
 
     def descriptors(self) -> list[int]:
         """All of them, those that are none left out."""
-        found = [self.lock, self.listener]
+        found = [self.lock, self.listener, self.workers_lock, *self.lease]
         for worker in self.workers:
             found += worker.descriptors()
         if self.transceiverd is not None:
@@ -135,6 +141,24 @@ def leave_transceiverd(connection: Connection | None, attachments: Attachments) 
 
 
 # ---------------------------------------------------------------------------------------------- taking
+
+
+def adopt_workers_lock(legacy: Legacy, directory: Path) -> WorkersLock:
+    """The workers' lock. A release that had none has workers that hold the other one: until they are swapped that one
+    is theirs."""
+    lock = WorkersLock(directory, None if legacy.workers_lock == NONE else legacy.workers_lock)
+    if not lock.await_taken(ORPHAN_PATIENCE_SECONDS):
+        raise LockHeld(lock.path, None)
+    return lock
+
+
+def adopt_lease(legacy: Legacy) -> Lease:
+    """The lease that running workers have, or a new one."""
+    if NONE in legacy.lease:
+        return Lease.make()
+    lease = Lease(*legacy.lease)
+    lease.kept = True
+    return lease
 
 
 def adopt_sockets(legacy: Legacy) -> PublicSockets:

@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from relayd.admission import Admission
 from relayd.attachments import Attachments
@@ -22,11 +22,14 @@ from relayd.control import ControlServer
 from relayd.holding import Holding
 from relayd.kept import make_or_take_holding, open_or_take_sockets
 from relayd.key_confirmation import KeyConfirmation, KeysRefused
+from relayd.lease import Lease, Predecessors, WorkersLock
 from relayd.legacy import (
     Legacy,
     adopt_holdings,
+    adopt_lease,
     adopt_sockets,
     adopt_transceiverd,
+    adopt_workers_lock,
     leave_transceiverd,
     leave_worker,
 )
@@ -53,6 +56,8 @@ log = logging.getLogger("supervisor")
 LOCK_NAME = "relayd.lock"
 # How long a restarted relayd lets packets wait in the sockets for transceiverd, which tries every 50 ms (ns).
 ATTACH_PATIENCE_NS = 400_000_000
+# Likewise while the workers of the earlier one go on, so that nothing waits (ns).
+SERVED_PATIENCE_NS = 2_000_000_000
 
 
 class Supervisor:
@@ -77,15 +82,21 @@ class Supervisor:
         self._directory = runtime_directory
         self._keys = KeyConfirmation(runtime_directory)
         legacy = None if inherited is None else inherited.state(Legacy)
+        self._store = store = DescriptorStore()
+        self._predecessors: Predecessors | None = None
         if legacy is None:
             self._lock = RuntimeLock(runtime_directory, LOCK_NAME)
             cpus = _cpus(config)
-            store = DescriptorStore()
-            self._sockets = open_or_take_sockets(config, len(cpus), store)
-            self._holdings = _make_holdings(config, cpus, self._sockets, store)
+            self._workers_lock = WorkersLock(runtime_directory)
+            self._predecessors = earlier = Predecessors(self._workers_lock, store)
+            self._lease = Lease.make()
+            self._sockets = open_or_take_sockets(config, len(cpus), store, earlier.end)
+            self._holdings = _make_holdings(config, cpus, self._sockets, store, earlier.end)
             store.discard_rest()
         else:
             self._lock = RuntimeLock.adopt(runtime_directory / LOCK_NAME, legacy.lock)
+            self._workers_lock = adopt_workers_lock(legacy, runtime_directory)
+            self._lease = adopt_lease(legacy)
             self._sockets = adopt_sockets(legacy)
             self._holdings = adopt_holdings(legacy, self._sockets)
         self._loop = EventLoop()
@@ -136,7 +147,8 @@ class Supervisor:
         gc.freeze()  # a collection here or in a worker would else touch, and so copy, every page they share
         if self._sockets.taken_over:
             self._control.on_ready = self._serve
-            self._loop.call_after(ATTACH_PATIENCE_NS, self._serve)
+            served = self._predecessors is not None and self._predecessors.serving
+            self._loop.call_after(SERVED_PATIENCE_NS if served else ATTACH_PATIENCE_NS, self._serve)
         else:
             self._serve()
         self._loop.run()
@@ -148,7 +160,11 @@ class Supervisor:
         if self._serving:
             return
         self._serving = True
+        if self._predecessors is not None and self._predecessors.serving:
+            self._predecessors.end()
         self._children.start()
+        if self._store.available:
+            self._lease.keep(self._store)
         log.info("serving UDP port %d with %d workers, control socket %s", self.port, len(self._holdings), SOCKET_NAME)
         notify("READY=1", f"STATUS=UDP port {self.port}, {len(self._holdings)} workers")
         Watchdog(self._loop, self._children.signs).start()
@@ -157,11 +173,14 @@ class Supervisor:
         log.info("stopping")
         notify("STOPPING=1")
         self._orders.close()
+        if self._lease.kept:
+            self._children.let_go(LEAVE_PATIENCE_NS)  # before they could hear that transceiverd's lanes are gone
         self._control.close()
         self._children.stop(LEAVE_PATIENCE_NS)
         for holding in self._holdings:
             holding.close()
         self._loop.close()
+        self._workers_lock.release()
         self._lock.release()
         log.info("stopped")
 
@@ -189,6 +208,8 @@ class Supervisor:
             upgrades=self._reporter.upgrades + 1,
             workers=[leave_worker(post) for post in self._children.posts],
             transceiverd=leave_transceiverd(self._control.transceiverd, self._attachments),
+            workers_lock=self._workers_lock.fd,
+            lease=(self._lease.reader, self._lease.writer),
         )
         segments = [segment for holding in self._holdings for segment in holding.segments()]
         return Left(legacy, legacy.descriptors(), {segment.major for segment in segments})
@@ -241,7 +262,8 @@ class Supervisor:
             config=lambda: self._configuration.relay,
             machine=machine,
             supervisor=self._lock.owner_pid,
-            lock_fd=self._lock.fd,
+            lock_fd=self._workers_lock.fd,
+            lease_fd=self._lease.reader if self._store.available else None,
             keys=lambda: self._keys.keys,
             holdings=self._holdings,
             on_started=self._worker_started,
@@ -261,6 +283,7 @@ class Supervisor:
         )
 
     def _worker_started(self, worker: int, pid: int) -> None:
+        self._workers_lock.sign(post.pid for post in self._children.posts if post.pid)
         self._control.worker_replaced(worker, pid)
 
 
@@ -282,12 +305,23 @@ def _cpus(config: Relay) -> list[int | None]:
 
 
 def _make_holdings(
-    config: Relay, cpus: list[int | None], sockets: PublicSockets, store: DescriptorStore
+    config: Relay,
+    cpus: list[int | None],
+    sockets: PublicSockets,
+    store: DescriptorStore,
+    end_predecessors: Callable[[], None],
 ) -> list[Holding]:
     names = worker_counter_names()
     return [
         make_or_take_holding(
-            index, cpu, pair, names, config.flow_table_entries, store, new_sockets=not sockets.taken_over
+            index,
+            cpu,
+            pair,
+            names,
+            config.flow_table_entries,
+            store,
+            end_predecessors,
+            new_sockets=not sockets.taken_over,
         )
         for index, (cpu, pair) in enumerate(zip(cpus, sockets.workers, strict=True))
     ]

@@ -86,7 +86,7 @@ def test_exit_status_of_a_stop_is_0_and_nothing_is_left(number: int) -> None:
         assert server.stop("relayd", number) == 0
         wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in everybody), "every child is gone")
         # The locks stay (lock.py says why), and the keys, for calls that a restart of the other daemon carries on.
-        kept = {"log", "ringline.toml", "relayd.lock", "transceiverd.lock", "ufrag.keys"}
+        kept = {"log", "ringline.toml", "relayd.lock", "relayd-workers.lock", "transceiverd.lock", "ufrag.keys"}
         assert {path.name for path in server.directory.iterdir()} == kept
 
 

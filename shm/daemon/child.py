@@ -34,11 +34,12 @@ def be_child(name: str, live: Live, control: socket.socket) -> NoReturn:
         os._exit(status)
 
 
-def settle(log_name: str, process_name: str, keep: Collection[int], supervisor: int, cpu: int | None = None,
+def settle(log_name: str, process_name: str, keep: Collection[int], supervisor: int | None, cpu: int | None = None,
            nice: int = 0) -> None:  # fmt: skip
     """Turn a copy of the supervisor into a process of its own that has the descriptors `keep` and no others.
 
-    PDEATHSIG comes last: see die_with_parent. `supervisor` is the parent's pid, from before the fork.
+    PDEATHSIG comes last: see die_with_parent. `supervisor` is the parent's pid, from before the fork; None: this
+    process may outlive it.
     """
     close_descriptors_except(keep)
     name_process(process_name)
@@ -49,7 +50,8 @@ def settle(log_name: str, process_name: str, keep: Collection[int], supervisor: 
     if nice and (refused := prefer_thread(nice)) is not None:
         logging.getLogger(log_name).info("not at nice value %d: %s", nice, refused)
     gc.freeze()  # what came from the supervisor is never garbage here; looking at it would copy its pages
-    die_with_parent(supervisor)
+    if supervisor is not None:
+        die_with_parent(supervisor)
 
 
 def _take_signals() -> None:

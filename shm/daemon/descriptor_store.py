@@ -29,6 +29,8 @@ class DescriptorStore:
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
         self._kept = _received()
+        self.available = bool(self._address)
+        """Whether a service manager listens."""
         self.names = frozenset(self._kept)
         """What has come back to this process."""
 
@@ -39,6 +41,11 @@ class DescriptorStore:
     def keep(self, name: str, fd: int) -> None:
         """Keep it from now on. One that is there already is not kept twice, so a successor may keep what it took."""
         self._send(["FDSTORE=1", f"FDNAME={name}", "FDPOLL=0"], [fd])
+
+    def replace(self, name: str, fd: int) -> None:
+        """Keep it instead of what was kept under this name."""
+        self._send(["FDSTOREREMOVE=1", f"FDNAME={name}"])
+        self.keep(name, fd)
 
     def discard(self, names: list[str]) -> None:
         """Give up what is kept under these names. When this returns the store has closed them: a port is free again."""

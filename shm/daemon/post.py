@@ -149,6 +149,20 @@ class Post(Generic[M]):
             self._on_left()
         self.send(farewell)
 
+    def abandon(self) -> None:
+        """Start no other, whatever becomes of this one: it is left to somebody else."""
+        self._stopping = True
+        if self._retry is not None:
+            self._retry.cancel()
+
+    def let_go(self) -> None:
+        """Leave the process that runs to itself: it sees our end of the conversation close, and hears no more of us."""
+        if self.process is not None:
+            self._loop.unwatch(self.process.pidfd)
+            os.close(self.process.pidfd)
+            self.process.outbox.close()
+            self.process = None
+
     def leave(self, farewell: M) -> None:
         """Ask the process to end when its work is done; that end is the last one. One that dies before has a successor,
         which is asked the same once it has started."""

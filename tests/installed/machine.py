@@ -28,9 +28,9 @@ from tests.daemons import wait_for
 
 SOURCE = Path(__file__).parents[2]
 RELEASE = "bookworm"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "iproute2")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "iproute2", "make")
 # Raised whenever PACKAGES or RELEASE change, so that nobody tests in yesterday's root.
-ROOT_VERSION = 1
+ROOT_VERSION = 2
 CACHE = Path(tempfile.gettempdir()) / f"ringline-machine-{RELEASE}-{ROOT_VERSION}"
 BOOT_SECONDS = 120.0
 CLONE_NEWNET = 0x40000000

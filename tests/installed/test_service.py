@@ -22,13 +22,18 @@ from tests.udp_caller import UdpCaller, udp_socket
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 TONE_HERTZ = 440
-INSTALLER = ("python3", "/source/systemd/install.py")
+MAKE = ("make", "--no-print-directory", "-C", "/source")
 CONFIGURATION = "/etc/ringline/ringline.toml"
-# The goal is 200 ms, on a machine that has a CPU to spare: start-up is CPU time. The figure of the run is printed; what
-# a test beside others can insist on is that no client gives up.
-RESTART_GAP_MS_MAX = 5000
-# What the sockets hold without the installed buffer sizes, which a container cannot set: some 250 packets each.
-RESTART_LOSS_MAX = 0.1
+# The goal is 200 ms; 68 ms were measured on a quiet machine, where 59 ms is the longest gap without any restart. 500
+# calls fill two CPUs, so beside other work there are longer ones, and losses, whatever is done: the figures are
+# printed, and held to what no client notices much.
+RESTART_GAP_MS_MAX = 1000
+RESTART_LOSS_MAX = 0.01
+# What is in a killed worker's hands ([relay] batch), and as much again in the kernel's.
+BATCH = 128
+# A successor is there in 20 ms on a quiet machine.
+KILL_GAP_MS_MAX = 1000
+OTHER_BUILD = "0badc0de"
 WATCHED = ("etc", "usr", "opt", "srv", "var/lib")
 """Where an installation could leave something."""
 
@@ -39,6 +44,12 @@ def files(machine: Machine) -> set[str]:
     return {name for name in found if not (name.startswith("etc/") and name.endswith("-"))}
 
 
+def kept_by_systemd(machine: Machine) -> list[str]:
+    """Memory and UDP sockets of ours in its descriptor store."""
+    held = machine.run("ls", "-l", "/proc/1/fd").stdout.splitlines()
+    return [line for line in held if "memfd:ringline" in line]
+
+
 @pytest.fixture(scope="module")
 def before(machine: Machine) -> set[str]:
     """The files before anything was installed."""
@@ -47,7 +58,7 @@ def before(machine: Machine) -> set[str]:
 
 def test_service_installs(machine: Machine, before: set[str]) -> None:
     assert before
-    said = machine.run(*INSTALLER, "install").stdout
+    said = machine.run(*MAKE, "install").stdout
     assert "systemctl enable --now ringline.target" in said
     assert machine.run("stat", "-c", "%a %U %G", "/run/ringline").stdout == "2770 root ringline\n"
     assert machine.run("stat", "-c", "%a %U %G", CONFIGURATION).stdout == "640 root ringline\n"
@@ -62,7 +73,7 @@ def test_service_installs(machine: Machine, before: set[str]) -> None:
 def test_service_install_again_keeps_an_edited_file(machine: Machine) -> None:
     shipped = machine.read(CONFIGURATION)
     machine.write(CONFIGURATION, '[transceiver]\nadvertise = ["127.0.0.1"]\nslots = 2048\n')
-    said = machine.run(*INSTALLER, "install").stdout
+    said = machine.run(*MAKE, "install").stdout
     assert f"{CONFIGURATION} was edited and stays" in said
     assert machine.read(f"{CONFIGURATION}.new") == shipped
     assert "slots = 2048" in machine.read(CONFIGURATION)
@@ -130,15 +141,34 @@ def test_service_reload_loses_no_packet(machine: Machine) -> None:
     assert load.lost == 0
 
 
+def test_service_upgrade_loses_no_packet_and_no_call(machine: Machine) -> None:
+    """Newly installed code, then `relayctl upgrade`: both releases are shown while old calls last."""
+    machine.run(*MAKE, "install")
+    (file,) = machine.root.glob("usr/lib/ringline/lib/python3*/site-packages/ringline.release")
+    file.write_text(f"{file.read_text().partition('+')[0]}+{OTHER_BUILD}\n")
+    before = {name: machine.show(f"{name}.service", "MainPID") for name in ("relayd", "transceiverd")}
+    with calls_up(machine, 20, seconds=8) as load:
+        machine.run("relayctl", "upgrade")
+        shown = machine.run("relayctl", "status").stdout
+        releases = {process["release"].partition("+")[2] for process in status(machine)["processes"]}
+        assert OTHER_BUILD in releases
+        assert len(releases) == 2, shown
+    load.assert_no_call_lost(20)
+    assert load.lost == 0
+    assert before == {name: machine.show(f"{name}.service", "MainPID") for name in before}
+    assert {worker["release"].partition("+")[2] for worker in status(machine)["workers"]} == {OTHER_BUILD}
+    assert machine.show("transceiverd.service", "NRestarts") == "0"
+
+
 def test_service_restart_of_relayd_under_many_calls_ends_none(machine: Machine) -> None:
-    """Sockets, flow tables and counters come back from systemd's store: what arrived meanwhile waits in the sockets."""
+    """The workers go on until the new ones are there; sockets, flow tables and counters come from systemd's store."""
     calls = int(os.environ.get("RINGLINE_CALLS", "500"))
     with calls_up(machine, calls, 12, "--patience=30", rate=50) as load:
         before = {name: value for name, value in _books(machine).items() if value}
         pid = machine.show("relayd.service", "MainPID")
         took = seconds_until(lambda: machine.run("systemctl", "restart", "relayd"), "a restart")
         assert machine.show("relayd.service", "MainPID") != pid
-        assert "took over the sockets of UDP port 3478" in machine.journal("relayd")
+        assert "go on until ours are ready" in machine.journal("relayd")
     load.assert_no_call_lost(calls)
     print(f"\nsystemctl restart relayd under {calls} calls: longest gap of any call {load.gap_ms:.0f} ms, "
           f"{load.lost} of {load.figures['packets']['sent']} packets lost; the command took {took:.1f} s")  # fmt: skip
@@ -171,27 +201,37 @@ def test_service_bad_configuration_is_refused_with_the_reason(machine: Machine, 
     machine.run("systemctl", "reload", unit)
 
 
-def test_service_does_not_start_with_a_bad_configuration_and_says_why(machine: Machine) -> None:
-    """Nor does it try again: that would not make the file better."""
+@pytest.mark.parametrize("unit", ["relayd", "transceiverd"])
+def test_service_does_not_start_with_a_bad_configuration_and_says_why(machine: Machine, unit: str) -> None:
+    """Nor does it try again: that would not make the file better. Nothing of it is left then, workers neither."""
     good = machine.read(CONFIGURATION)
-    machine.write(CONFIGURATION, "[relay]\nprot = 3479\n")
+    section, key, right = {"relayd": ("relay", "prot", "port"), "transceiverd": ("transceiver", "slotz", "slots")}[unit]
+    machine.write(CONFIGURATION, f"[{section}]\n{key} = 3479\n")
     try:
-        assert machine.run("systemctl", "restart", "relayd", check=False).returncode != 0
-        assert machine.show("relayd.service", "ActiveState") == "failed"
-        assert "did you mean port" in machine.journal("relayd") or "port" in machine.journal("relayd")
+        assert machine.run("systemctl", "restart", unit, check=False).returncode != 0
+        assert machine.show(f"{unit}.service", "ActiveState") == "failed"
+        said = machine.journal(unit, 10)
+        assert CONFIGURATION in said
+        assert key in said
+        assert f"did you mean `{right}`" in said
+        wait_for(lambda: machine.processes(f"{unit}.service") == {}, "no process is left")
     finally:
         machine.write(CONFIGURATION, good)
-    machine.run("systemctl", "restart", "relayd")
+    machine.run("systemctl", "restart", unit)
     await_ready(machine)
 
 
 @pytest.mark.parametrize("name", ["relayd-worker0", "relayd"])
 def test_service_relay_process_is_killed_and_no_call_ends(machine: Machine, name: str) -> None:
-    with calls_up(machine, 20, seconds=6) as load:
-        os.kill(machine.processes("relayd.service")[name], signal.SIGKILL)
+    """A worker's successor is forked at once; without a supervisor the workers go on until there is one again."""
+    with calls_up(machine, 20, seconds=4) as load:
+        killed = machine.processes("relayd.service")[name]
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: machine.processes("relayd.service").get(name) not in (None, killed), "its successor")
     load.assert_no_call_lost(20)
     print(f"kill -9 of {name}: longest gap {load.gap_ms:.0f} ms, {load.lost} packets lost")
-    assert load.gap_ms < 5000  # after which a client gives up
+    assert load.gap_ms < KILL_GAP_MS_MAX
+    assert load.lost <= BATCH
     await_ready(machine)
 
 
@@ -219,20 +259,22 @@ def test_service_stops_and_leaves_no_process(machine: Machine) -> None:
     for unit in ("relayd.service", "transceiverd.service"):
         wait_for(lambda unit=unit: machine.show(unit, "ActiveState") == "inactive", f"{unit} is inactive")  # type: ignore[misc]
         assert machine.show(unit, "Result") == "success"
-        assert machine.processes(unit) == {}
+        wait_for(lambda unit=unit: machine.processes(unit) == {}, f"no process of {unit}")  # type: ignore[misc]
+    assert kept_by_systemd(machine) == []
+    assert machine.run("ls", "/dev/shm").stdout == machine.run("ss", "-Hlun", "sport = :3478").stdout == ""
     left = set(machine.run("ls", "/run/ringline").stdout.split())
-    assert left <= {"relayd.lock", "transceiverd.lock", "ufrag.keys"}
+    assert left <= {"relayd.lock", "relayd-workers.lock", "transceiverd.lock", "ufrag.keys"}
 
 
 def test_service_uninstall_leaves_nothing(machine: Machine, before: set[str]) -> None:
     """But the file that somebody edited, and that goes with PURGE=1."""
     machine.run("systemctl", "start", "ringline.target")  # as it will be: running
-    said = machine.run(*INSTALLER, "uninstall").stdout
+    said = machine.run(*MAKE, "uninstall").stdout
     assert f"{CONFIGURATION} was edited and is kept" in said
     assert files(machine) - before == {"etc/ringline", "etc/ringline/ringline.toml"}
     assert machine.processes("relayd.service") == machine.processes("transceiverd.service") == {}
-    machine.run(*INSTALLER, "install")
-    machine.run(*INSTALLER, "uninstall", PURGE="1")
+    machine.run(*MAKE, "install")
+    machine.run(*MAKE, "uninstall", "PURGE=1")
     assert files(machine) == before
     for name in ("passwd", "group"):
         assert "ringline" not in machine.read(f"/etc/{name}").lower()

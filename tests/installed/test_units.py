@@ -54,7 +54,7 @@ def test_units_every_directive_is_explained(unit: str) -> None:
     before, silent = "", []
     for line in (UNITS / unit).read_text().splitlines():
         name = line.partition("=")[0]
-        continues = {"ExecStart": "ExecStartPre", "DevicePolicy": "PrivateDevices", "ProcSubset": "ProtectProc",
+        continues = {"DevicePolicy": "PrivateDevices", "ProcSubset": "ProtectProc",
                      "AmbientCapabilities": "CapabilityBoundingSet", "ExecPaths": "NoExecPaths", "Group": "User",
                      "ProtectHostname": "ProtectClock", "RestrictSUIDSGID": "RestrictNamespaces",
                      "ProtectKernelLogs": "ProtectHostname", "ProtectKernelModules": "ProtectKernelLogs",

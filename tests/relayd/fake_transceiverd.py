@@ -47,13 +47,23 @@ class FakeTransceiverd:
         self.incarnation = incarnation
         self.notices: list[attach.AnyMessage] = []
         self.ends = [TransceiverEnd(make_lane(worker, incarnation)) for worker in range(welcome.workers)]
-        for worker, end in enumerate(self.ends):
-            reply = self.ask(attach.OfferLane(0, worker, incarnation), end.lane.fds)
-            assert isinstance(reply, attach.Accepted), reply
-        assert isinstance(self.ask(attach.Ready(1)), attach.Accepted)
+        self._offer()
         self.keys = UfragKeys.load(directory / "ufrag.keys")
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run)
+
+    def attach_again(self) -> None:
+        """To the next relayd, with the same lanes."""
+        self.sock.close()
+        self.sock, welcome = say_hello(self.directory)
+        assert isinstance(welcome, attach.Welcome), welcome
+        self._offer()
+
+    def _offer(self) -> None:
+        for worker, end in enumerate(self.ends):
+            reply = self.ask(attach.OfferLane(0, worker, self.incarnation), end.lane.fds)
+            assert isinstance(reply, attach.Accepted), reply
+        assert isinstance(self.ask(attach.Ready(1)), attach.Accepted)
 
     def ask(self, message: attach.AnyMessage, fds: Sequence[int] = ()) -> attach.AnyMessage:
         """Say something and wait for its answer; notices that come between are kept."""

@@ -44,7 +44,13 @@ class RelayProcess:
         self.directory = directory
         self.config = directory / "ringline.toml"
         self.log = directory / "log"
-        self._options = {"port": 0, "workers": 2, "restart_burst": 1000, "receive_buffer_bytes": 212992, **options}
+        self.options: dict[str, object] = {
+            "port": 0,
+            "workers": 2,
+            "restart_burst": 1000,
+            "receive_buffer_bytes": 212992,
+            **options,
+        }
         self.client = RelayClient(directory)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -56,11 +62,15 @@ class RelayProcess:
 
     def launch(self) -> "subprocess.Popen[bytes]":
         """Start it without waiting."""
-        values = "\n".join(f"{key} = {_toml(value)}" for key, value in self._options.items())
-        self.config.write_text(f'[ringline]\nruntime_directory = "{self.directory}"\n[relay]\n{values}\n')
+        self.write_config()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "relayd.main", "--config", self.config], stderr=log)
         return self.process
+
+    def write_config(self) -> None:
+        """As the options are now."""
+        values = "\n".join(f"{key} = {_toml(value)}" for key, value in self.options.items())
+        self.config.write_text(f'[ringline]\nruntime_directory = "{self.directory}"\n[relay]\n{values}\n')
 
     def _turns(self) -> bool:
         assert self.process is not None

@@ -90,7 +90,7 @@ def test_supervisor_worker_keeps_only_what_is_its_own(shared_relay: RelayProcess
         found = kinds_of_descriptors(pid)
         assert found.count("socket") == 3
         assert sum("ringline-" in kind for kind in found) == 2
-        assert sum("relayd.lock" in kind for kind in found) == 1
+        assert sum("relayd-workers.lock" in kind for kind in found) == 1
         assert sum("eventpoll" in kind for kind in found) <= 1
         assert len(found) <= 7
 

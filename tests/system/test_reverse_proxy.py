@@ -20,7 +20,8 @@ NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 CLIENT = "127.0.0.5"
 OTHER_CLIENT = "127.0.0.6"
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(NGINX is None, reason="nginx is not installed")]
+lacking = pytest.mark.skipif(NGINX is None, reason="needs nginx: .ci/setup system installs it for root")
+pytestmark = [pytest.mark.system, lacking]
 
 # The three lines of `location` are the README's.
 CONFIGURATION = """
