@@ -37,7 +37,9 @@ to copy from. This page is generated (`make reference`).
 
 *Change* says how a new value takes effect: *reload* by `systemctl reload`, `relayctl reload` or SIGHUP, in every
 process and without a lost packet; *restart* by a restart of the daemon that reads the section (relayd: `[relay]`;
-transceiverd: the others; both: `[ringline]`). A reload names what waits for a restart. A file that cannot be used is
+transceiverd: the others; both: `[ringline]`). A reload names what waits for a restart. No call need end for it: they go
+on over a restart of relayd, and `relayctl upgrade transceiverd` starts transceivers with the new options beside the old
+ones, for new calls. A file that cannot be used is
 refused whole and the old settings stay.
 
 """

@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.daemons import Server, running, wait_for
+from tests.relayctl import start_relayctl
 from tests.udp_caller import UdpCaller
+from tests.upgrade.calls import assert_heard_on, assert_none_missing, calls_on, step_until
+
+TOKEN = "a-token-of-sixteen-characters"
 
 
 def relayctl(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
@@ -169,3 +173,20 @@ def test_reload_of_nobody_says_so() -> None:
         assert "no transceiverd at" in done.stderr
         assert not list(server.directory.glob("transceiverd.orders"))
         wait_for(lambda: relayctl(server, "reload", "relayd").returncode == 0, "relayd takes it")
+
+
+@pytest.mark.system
+def test_reload_of_both_daemons_under_twenty_calls_loses_no_packet() -> None:
+    """Limits, log level, addresses and a TLS-free listener's tokens change in every process meanwhile."""
+    with running(workers=2, transceivers=2) as server, calls_on(server, 20) as callers:
+        children = {name: server.pids(name) for name in server.daemons}
+        rewrite(server, "[signalling]", f'[signalling]\nauth = "tokens"\ntokens = ["{TOKEN}"]\ncalls_max = 30')
+        rewrite(server, "[ringline]", '[ringline]\nlog_level = "debug"')
+        rewrite(server, 'advertise = ["127.0.0.1"]', 'advertise = ["127.0.0.1", "127.0.0.9"]')
+        order = start_relayctl(server, "reload")
+        assert step_until(callers, lambda: order.poll() is not None, 30)
+        assert order.returncode == 0, server.logged()
+        assert status_of(server.calls_url, b"", {"Content-Type": "application/sdp"}) == 401
+        assert_heard_on(callers)
+        assert_none_missing(callers)
+        assert {name: server.pids(name) for name in server.daemons} == children

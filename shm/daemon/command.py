@@ -29,6 +29,7 @@ from shm.daemon.exits import (
 from shm.daemon.handover import HandoverRefused, Inherited, received
 from shm.daemon.lock import LockHeld, RuntimeDirectoryRefused
 from shm.daemon.logs import LEVELS, set_up_logging
+from shm.daemon.process import name_process
 from shm.daemon.reload import Source
 
 log = logging.getLogger("supervisor")
@@ -112,6 +113,7 @@ class Command(Generic[C]):
         return self._live(configuration, options, inherited)
 
     def _live(self, configuration: C, options: argparse.Namespace, inherited: Inherited | None) -> int:
+        name_process(self.program)  # after an upgrade the kernel would else call it by its interpreter
         source = Source(lambda: self.load(options), lambda c: self.check(options, c))
         try:
             supervisor = self.start(configuration, source, inherited)

@@ -136,3 +136,22 @@ def test_transceiverd_upgrade_that_cannot_work_is_refused_and_nothing_changes() 
         assert "slotz" in done.stderr
         assert server.pids("transceiverd") == before
         assert server.ready()
+
+
+@pytest.mark.system
+def test_transceiverd_upgrade_takes_options_that_wait_for_a_restart_and_no_call_ends() -> None:
+    """The same code again, with another file: calls that are up go on under theirs, new ones have the new."""
+    with running(slots=64) as server, calls_on(server, 4) as callers:
+        text = server.config.read_text()
+        server.config.write_text(text.replace("slots = 64", "slots = 96") + "[media]\nreport_interval_ms = 1000\n")
+        waiting = relayctl(server, "reload", "transceiverd")
+        assert "a restart is needed for: " in waiting.stdout
+        for key in ("media.report_interval_ms", "transceiver.slots"):
+            assert key in waiting.stdout
+        order = start_relayctl(server, "upgrade", "transceiverd")
+        assert step_until(callers, lambda: order.poll() is not None, 60)
+        assert order.returncode == 0, server.logged()
+        assert server.slots_free() == 96
+        assert "no option changed" in relayctl(server, "reload", "transceiverd").stdout
+        assert_heard_on(callers)
+        assert_none_missing(callers)

@@ -68,7 +68,8 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         list[str],
         Meta(
             description="Addresses or networks of reverse proxies, whose X-Forwarded-For and -Host are believed:"
-            " bounds for one address then count the client behind, and logs name it. Empty: nobody's, since anybody can"
+            " bounds for one address then count the client behind, and logs name it. Nothing depends on"
+            " X-Forwarded-Proto: `Location` is a path, and there are no cookies. Empty: nobody's, since anybody can"
             " write one. Reload."
         ),
     ] = msgspec.field(default_factory=list)
