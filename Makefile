@@ -10,6 +10,7 @@
 
 .PHONY: run reference test test-system fault-table fuzz lint install uninstall setup clean
 
+SETUP := .ci/setup
 PYTHON_BIN := .venv/bin
 # For the installer, which needs no library: the first one that is new enough.
 ANY_PYTHON = $(shell for each in python3 $(PYTHON_BIN)/python; do $$each -c "import tomllib" 2>/dev/null && echo $$each && break; done)
@@ -47,7 +48,7 @@ fuzz:
 
 # Nothing is compiled or downloaded by the installation itself: what .ci/setup made is copied.
 install:
-	@.ci/setup
+	@$(SETUP)
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" $(ANY_PYTHON) systemd/install.py install
 
 uninstall:
