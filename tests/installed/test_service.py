@@ -150,7 +150,7 @@ def test_service_upgrade_loses_no_packet_and_no_call(machine: Machine) -> None:
     (file,) = machine.root.glob("usr/lib/ringline/lib/python3*/site-packages/ringline.release")
     file.write_text(f"{file.read_text().partition('+')[0]}+{OTHER_BUILD}\n")
     before = {name: machine.show(f"{name}.service", "MainPID") for name in ("relayd", "transceiverd")}
-    with calls_up(machine, 20, seconds=8) as load:
+    with calls_up(machine, 20, seconds=12) as load:
         machine.run("relayctl", "upgrade")
         shown = machine.run("relayctl", "status").stdout
         releases = {process["release"].partition("+")[2] for process in status(machine)["processes"]}
@@ -213,14 +213,12 @@ def test_service_does_not_start_with_a_bad_configuration_and_says_why(machine: M
     try:
         assert machine.run("systemctl", "restart", unit, check=False).returncode != 0
         assert machine.show(f"{unit}.service", "ActiveState") == "failed"
-        said = machine.journal(unit, 10)
-        assert CONFIGURATION in said
-        assert key in said
-        assert f"did you mean `{right}`" in said
+        words = (CONFIGURATION, key, f"did you mean `{right}`")
+        wait_for(lambda: all(word in machine.journal(unit) for word in words), "the reason is in the journal")
         wait_for(lambda: machine.processes(f"{unit}.service") == {}, "no process is left")
     finally:
         machine.write(CONFIGURATION, good)
-    machine.run("systemctl", "restart", unit)
+        machine.run("systemctl", "restart", unit)
     await_ready(machine)
 
 
