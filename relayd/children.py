@@ -29,6 +29,8 @@ from shm.daemon.watchdog import Sign
 LOOKS_PER_STALL = 8
 # A worker leaves within one batch; one that does not is killed.
 LEAVE_PATIENCE_NS = 500_000_000
+# One that is left to a successor turns every 20 ms, if it gets a CPU; calls go on while we look.
+LET_GO_PATIENCE_NS = 2_000_000_000
 SWAP_LOOK_NS = 2_000_000
 # It serves on until it leaves, so there is no hurry; killed, it would lose the batch in its hands.
 SWAP_PATIENCE_NS = 10_000_000_000

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from relayd.admission import Admission
 from relayd.attachments import Attachments
-from relayd.children import LEAVE_PATIENCE_NS, Children, Household
+from relayd.children import LEAVE_PATIENCE_NS, LET_GO_PATIENCE_NS, Children, Household
 from relayd.config import SOCKET_NAME, Relay
 from relayd.configuration import Configuration
 from relayd.control import ControlServer
@@ -174,7 +174,7 @@ class Supervisor:
         notify("STOPPING=1")
         self._orders.close()
         if self._lease.kept:
-            self._children.let_go(LEAVE_PATIENCE_NS)  # before they could hear that transceiverd's lanes are gone
+            self._children.let_go(LET_GO_PATIENCE_NS)  # before they could hear that transceiverd's lanes are gone
         self._control.close()
         self._children.stop(LEAVE_PATIENCE_NS)
         for holding in self._holdings:
