@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from relayd.relay_client import NoRelay, RelayClient
 from relayd.status import Status, WorkerStatus
@@ -54,7 +55,7 @@ class RelayProcess:
         self.client = RelayClient(directory)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> "RelayProcess":
+    def start(self) -> Self:
         """Start it, and wait until its workers turn."""
         self.launch()
         wait_until(self._turns, f"relayd to serve; its log: {self.text()}")
@@ -111,7 +112,7 @@ class RelayProcess:
         self.process.send_signal(number)
         return self.process.wait(DEADLINE_SECONDS)
 
-    def __enter__(self) -> "RelayProcess":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(
