@@ -174,7 +174,8 @@ def test_service_restart_of_relayd_under_many_calls_ends_none(machine: Machine) 
         assert "go on until ours are ready" in machine.journal("relayd")
     load.assert_no_call_lost(calls)
     print(f"\nsystemctl restart relayd under {calls} calls: longest gap of any call {load.gap_ms:.0f} ms, "
-          f"{load.lost} of {load.figures['packets']['sent']} packets lost; the command took {took:.1f} s")  # fmt: skip
+          f"{load.lost} of {load.figures['packets']['sent']} packets lost; the command took {took:.1f} s; "
+          f"spacing {load.figures['departure_spacing_ms']}")  # fmt: skip
     after = _books(machine)
     assert all(after[name] >= value for name, value in before.items())  # the books went on
     assert load.gap_ms < RESTART_GAP_MS_MAX
@@ -213,7 +214,7 @@ def test_service_does_not_start_with_a_bad_configuration_and_says_why(machine: M
     try:
         assert machine.run("systemctl", "restart", unit, check=False).returncode != 0
         assert machine.show(f"{unit}.service", "ActiveState") == "failed"
-        words = (CONFIGURATION, key, f"did you mean `{right}`")
+        words = (CONFIGURATION, key, f"did you mean `{section}.{right}`")
         wait_for(lambda: all(word in machine.journal(unit) for word in words), "the reason is in the journal")
         wait_for(lambda: machine.processes(f"{unit}.service") == {}, "no process is left")
     finally:
