@@ -27,10 +27,12 @@ TONE_HERTZ = 440
 BUILT = subprocess.run([SOURCE / ".ci/setup", "built"], check=False).returncode == 0
 MAKE = ("make", "--no-print-directory", "-C", "/source", *(() if BUILT else ("SETUP=true",)))
 CONFIGURATION = "/etc/ringline/ringline.toml"
-# The goal is 200 ms; 68 ms were measured on a quiet machine, where 59 ms is the longest gap without any restart. 500
-# calls fill two CPUs, so beside other work there are longer ones, and losses, whatever is done: the figures are
-# printed, and held to what no client notices much.
-RESTART_GAP_MS_MAX = 1000
+# The goal is 200 ms. A gap that every call hears is in the last thousandth of all spacings, since no call has a thousand
+# of them: 55 ms there, and 68 ms the longest of all, were measured on a quiet machine, where 59 ms is the longest without
+# any restart. A start of Python in between, as before workers went on by themselves, makes it 725 ms. The longest of all
+# tells little where other work stalls who measures: it must not be so long that a client gives up.
+RESTART_GAP_MS_MAX = 400
+LONGEST_GAP_MS_MAX = 5000
 RESTART_LOSS_MAX = 0.01
 # What is in a killed worker's hands ([relay] batch), and as much again in the kernel's.
 BATCH = 128
@@ -166,7 +168,7 @@ def test_service_upgrade_loses_no_packet_and_no_call(machine: Machine) -> None:
 def test_service_restart_of_relayd_under_many_calls_ends_none(machine: Machine) -> None:
     """The workers go on until the new ones are there; sockets, flow tables and counters come from systemd's store."""
     calls = int(os.environ.get("RINGLINE_CALLS", "500"))
-    with calls_up(machine, calls, 12, "--patience=30", rate=50) as load:
+    with calls_up(machine, calls, 6, "--patience=30", rate=50) as load:
         before = {name: value for name, value in _books(machine).items() if value}
         pid = machine.show("relayd.service", "MainPID")
         took = seconds_until(lambda: machine.run("systemctl", "restart", "relayd"), "a restart")
@@ -178,7 +180,8 @@ def test_service_restart_of_relayd_under_many_calls_ends_none(machine: Machine) 
           f"spacing {load.figures['departure_spacing_ms']}")  # fmt: skip
     after = _books(machine)
     assert all(after[name] >= value for name, value in before.items())  # the books went on
-    assert load.gap_ms < RESTART_GAP_MS_MAX
+    assert load.figures["departure_spacing_ms"]["p99.9"] < RESTART_GAP_MS_MAX
+    assert load.gap_ms < LONGEST_GAP_MS_MAX
     assert load.lost <= RESTART_LOSS_MAX * load.figures["packets"]["sent"]
 
 
