@@ -27,10 +27,10 @@ TONE_HERTZ = 440
 BUILT = subprocess.run([SOURCE / ".ci/setup", "built"], check=False).returncode == 0
 MAKE = ("make", "--no-print-directory", "-C", "/source", *(() if BUILT else ("SETUP=true",)))
 CONFIGURATION = "/etc/ringline/ringline.toml"
-# The goal is 200 ms. A gap that every call hears is in the last thousandth of all spacings, since no call has a thousand
-# of them: 55 ms there, and 68 ms the longest of all, were measured on a quiet machine, where 59 ms is the longest without
-# any restart. A start of Python in between, as before workers went on by themselves, makes it 725 ms. The longest of all
-# tells little where other work stalls who measures: it must not be so long that a client gives up.
+# The goal is 200 ms. A gap that every call hears is in the last thousandth of all spacings, as no call has a thousand
+# of them: 55 ms there, and 68 ms the longest of all, were measured on a quiet machine, where 59 ms is the longest with
+# no restart. A start of Python in between, as before workers went on by themselves, makes it 725 ms. The longest of
+# all tells little where other work stalls who measures: it must not be so long that a client gives up.
 RESTART_GAP_MS_MAX = 400
 LONGEST_GAP_MS_MAX = 5000
 RESTART_LOSS_MAX = 0.01
