@@ -32,7 +32,9 @@ def test_kept_counters_of_what_the_kernel_dropped_follow_the_sockets(
     counters = Counters.create(worker_counter_names())
     counters.add("kernel_dropped_v4", 7)
     counters.add("received", 9)
-    holding = make_or_take_holding(0, None, NONE, worker_counter_names(), 64, _Kept(counters), new_sockets=new_sockets)
+    holding = make_or_take_holding(
+        0, None, NONE, worker_counter_names(), 64, _Kept(counters), lambda: None, new_sockets=new_sockets
+    )
     assert holding.counters["kernel_dropped_v4"] == dropped
     assert holding.counters["received"] == 9
     holding.close()
