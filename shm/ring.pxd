@@ -186,6 +186,7 @@ cdef inline record *ring_claim(ring *r, uint32_t payload_size) noexcept nogil:
     r.claimed_size = 0
     if need > r.capacity >> 1 or not ring_has_room(r, padding + need):
         add_relaxed_u64(&r.header.full, 1)
+        store_release_u64(&r.header.tail, r.shown)  # as it was: a reader that a mad tail led astray comes back by it
         return NULL
     if padding:
         ring_pad(r, padding)
@@ -270,6 +271,8 @@ cdef inline bint ring_refresh(ring *r) noexcept nogil:
     """
     cdef uint64_t tail = load_acquire_u64(&r.header.tail)
     if tail == r.position:
+        if load_relaxed_u64(&r.header.head) != r.shown:  # somebody mad wrote there: nothing else would ever mend it
+            store_release_u64(&r.header.head, r.shown)
         return False
     if tail & 7:
         add_relaxed_u64(&r.header.malformed, 1)

@@ -91,6 +91,36 @@ def test_ring_writer_survives_a_mad_reader(steps: list[tuple[int, int]], taken: 
             assert write_until_taken(RingProducer(lane.segment, HANDSHAKE_IN), consumer, b"sane again")
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.sampled_from([TAIL, HEAD]), positions, st.booleans(), st.booleans()), max_size=8),
+    last=st.tuples(st.sampled_from([TAIL, HEAD]), positions),
+    at_most_once=st.booleans(),
+    replaced=st.sampled_from(["producer", "consumer", "nobody"]),
+)
+def test_ring_end_that_lives_on_repairs_the_words_that_somebody_mad_wrote_over(
+    steps: list[tuple[int, int, bool, bool]], last: tuple[int, int], at_most_once: bool, replaced: str
+) -> None:
+    """The mad one is gone, and the last that it wrote stands there; no more than one end begins anew."""
+    with new_lane() as lane, memoryview(lane.segment) as memory:
+        producer = RingProducer(lane.segment, HANDSHAKE_IN)
+        consumer = RingConsumer(lane.segment, HANDSHAKE_IN, at_most_once)
+        for word, value, writes, reads in steps:
+            struct.pack_into("<Q", memory, word, value)
+            if writes and producer.write(1, b"", b"lost, maybe"):
+                producer.publish()
+            if reads:
+                consumer.read(64)
+                consumer.release()
+        struct.pack_into("<Q", memory, *last)
+        if replaced == "producer":
+            producer = RingProducer(lane.segment, HANDSHAKE_IN)
+        elif replaced == "consumer":
+            consumer = RingConsumer(lane.segment, HANDSHAKE_IN, at_most_once)
+        for _ in range(2 * CAPACITY // 1000):  # twice round, beyond all that either end had looked up before
+            assert write_until_taken(producer, consumer, bytes(1000))
+
+
 def scribble_for_ever(lane: Lane, seed: int) -> None:
     """What the mad process does: garbage, and now and then something that looks good."""
     chance = random.Random(seed)
