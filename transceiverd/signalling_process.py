@@ -16,6 +16,7 @@ from shm.counters import Counters
 from shm.daemon.child import settle
 from shm.daemon.logs import set_log_level
 from transceiverd import links
+from transceiverd.collection import begin_collection
 from transceiverd.link import Link
 from transceiverd.listeners import Listeners
 from transceiverd.listening import Doors
@@ -79,6 +80,7 @@ class Signalling:
             log.error("cannot listen: %s", error)
             sys.exit(EXIT_CANNOT_LISTEN)
         supervisor.send(links.Serving())
+        begin_collection()
         await self._done.wait()
         await self._listeners.stop()
 

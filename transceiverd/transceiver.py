@@ -10,7 +10,6 @@ Nothing here touches a media packet: while this thread is blocked, or collects g
 """
 
 import asyncio
-import gc
 import logging
 import os
 import secrets
@@ -30,6 +29,7 @@ from shm.session import SessionSegment
 from transceiverd import links
 from transceiverd.birth import MEDIA_THREAD, Birth
 from transceiverd.calls import CallTable
+from transceiverd.collection import begin_collection
 from transceiverd.desk import Desk
 from transceiverd.dtls.context import DtlsContext
 from transceiverd.engine import MILLISECOND, SECOND
@@ -65,8 +65,7 @@ def run_transceiver(birth: Birth, control: socket.socket) -> None:
 
 async def _main(birth: Birth, control: socket.socket) -> None:
     transceiver = Transceiver(birth, control)
-    gc.collect()
-    gc.freeze()  # modules and classes are never garbage; looking through them would be the longest pause there is
+    begin_collection()
     await transceiver.run()
 
 
