@@ -154,7 +154,8 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Meta(
             ge=100,
             le=60000,
-            description="A worker that has work and makes no turn for so long is killed and replaced. Reload.",
+            description="A worker that has work and makes no turn for so long is killed and replaced; waiting for a CPU"
+            " does not count. Reload.",
         ),
     ] = 1000
 

@@ -57,7 +57,12 @@ class TransceiverSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     ] = msgspec.field(default_factory=list)
     stuck_after_ms: Annotated[
         int,
-        Meta(ge=500, le=60_000, description="A transceiver whose loop stands still this long is replaced. Reload."),
+        Meta(
+            ge=500,
+            le=60_000,
+            description="A transceiver whose loop stands still this long is replaced; waiting for a CPU does not count."
+            " Reload.",
+        ),
     ] = 3000
     handshake_ring_bytes: Annotated[
         int, Meta(ge=65536, le=1 << 26, description="Ring for STUN and DTLS a lane, power of two. Restart.")
