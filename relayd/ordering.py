@@ -6,17 +6,19 @@ order was carried out: this is what a unit's `ExecReload=` needs, since systemd 
 
 import argparse
 import contextlib
+import os
+import select
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from relayd.configuration import load_configuration
 from shm.daemon.common import Ringline, default_runtime_directory, runtime_directory
 from shm.daemon.config import DEFAULT_PATH, ConfigurationError
-from shm.daemon.orders import NoDaemon, Order, give_order
+from shm.daemon.orders import UNKNOWN_ORDER, NoDaemon, Order, daemon_pid, give_order
 
 DAEMONS = ("relayd", "transceiverd")
 # A reload is a file read, and a message to each process and back: milliseconds. This is for a machine in trouble.
@@ -25,8 +27,8 @@ LOOK_SECONDS = 0.05
 
 RELOAD = """\
 The daemon reads its configuration, keys, tokens and certificates again. A file that cannot be used is refused whole,
-the old settings stay, and the reason is printed. What can only change by a restart is named and keeps its running
-value.
+the old settings stay, and the reason is printed; of both daemons neither takes a file that the other refuses. What can
+only change by a restart is named and keeps its running value.
 """
 
 KEYS = """\
@@ -75,8 +77,24 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _reload(options: argparse.Namespace) -> int:
-    daemons = (options.daemon,) if options.daemon else DAEMONS
-    return max(_ordered(options, daemon, "reload") for daemon in daemons)
+    """Of both: neither takes what the other would refuse."""
+    if options.daemon:
+        return _ordered(options, options.daemon, "reload")
+    refused = [status for status in (_looked_over(options, daemon) for daemon in DAEMONS) if status]
+    return max(refused or [_ordered(options, daemon, "reload") for daemon in DAEMONS])
+
+
+def _looked_over(options: argparse.Namespace, daemon: str) -> int:
+    """What `daemon` says to the file; 0 too where none runs, which is told by the reload itself, or an older one."""
+    try:
+        report = give_order(_directory(options), daemon, Order("reload-check"), PATIENCE_SECONDS)
+    except ConfigurationError as error:
+        return _fail(str(error), 2)
+    except NoDaemon:
+        return 0
+    if report.done or report.text.startswith(UNKNOWN_ORDER):
+        return 0
+    return _fail(f"{daemon} would refuse: {report.text}; nothing was changed", 3)
 
 
 def _keys(options: argparse.Namespace) -> int:
@@ -87,12 +105,26 @@ def _upgrade(options: argparse.Namespace) -> int:
     daemons = (options.daemon,) if options.daemon else DAEMONS
     for daemon in daemons:
         before = _upgrades(options, daemon)
-        status = _ordered(options, daemon, "upgrade", _deadline(options))
-        if status == 0:
-            status = _await_upgrade(options, daemon, before)
+        with _process_of(options, daemon) as process:
+            status = _ordered(options, daemon, "upgrade", _deadline(options))
+            if status == 0:
+                status = _await_upgrade(options, daemon, before, process)
         if status != 0:
             return status
     return 0
+
+
+@contextlib.contextmanager
+def _process_of(options: argparse.Namespace, daemon: str) -> Iterator[int | None]:
+    """A pidfd of the daemon, which stays the same process over an upgrade; None where it cannot be had."""
+    pidfd = None
+    with contextlib.suppress(NoDaemon, ConfigurationError, OSError):
+        pidfd = os.pidfd_open(daemon_pid(_directory(options), daemon))
+    try:
+        yield pidfd
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
 
 
 def _upgrades(options: argparse.Namespace, daemon: str) -> int:
@@ -103,10 +135,12 @@ def _upgrades(options: argparse.Namespace, daemon: str) -> int:
     return -1
 
 
-def _await_upgrade(options: argparse.Namespace, daemon: str, before: int) -> int:
-    """Until the new code answers, and says that the older one's work is taken over."""
+def _await_upgrade(options: argparse.Namespace, daemon: str, before: int, process: int | None) -> int:
+    """Until the new code answers, and says that the older one's work is taken over; or until the daemon has ended."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
+        if process is not None and select.select([process], [], [], 0)[0]:
+            return _fail(f"{daemon} has ended in its upgrade: see its log", 3)
         with contextlib.suppress(NoDaemon):
             report = give_order(_directory(options), daemon, Order("releases"), PATIENCE_SECONDS)
             if report.details.get("upgrades", -1) > before and not report.details.get("upgrading"):

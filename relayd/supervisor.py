@@ -47,7 +47,7 @@ from shm.daemon.notify import notify
 from shm.daemon.orders import OrderDesk, Reply, Report
 from shm.daemon.process import place_workers, raise_descriptor_limit, usable_cpus
 from shm.daemon.release import RELEASE, installed_release
-from shm.daemon.reload import Source, announce_end, announce_reload, changed_settings
+from shm.daemon.reload import Source, announce_end, announce_reload, changed_settings, rehearsed_report
 from shm.daemon.succession import Succession
 from shm.daemon.watchdog import Watchdog
 
@@ -69,7 +69,8 @@ class Supervisor:
         """Take the lock, the port and the memory, from the system or from an older code of this process.
 
         Raises RuntimeDirectoryRefused, LockHeld, PortTaken, BindRefused, SocketPathRefused, KeyFileError, UnknownPeer,
-        OSError; nothing is left behind then but the directory and its lock file.
+        OSError; nothing is left behind then but the directory, its lock file and ufrag.keys, which by then another
+        daemon may use.
         """
         raise_descriptor_limit()
         self._configuration = configuration
@@ -80,7 +81,6 @@ class Supervisor:
         prepare_runtime_directory(runtime_directory)
         admission = Admission.of(config.peers, config.group, runtime_directory)
         self._directory = runtime_directory
-        self._keys = KeyConfirmation(runtime_directory)
         legacy = None if inherited is None else inherited.state(Legacy)
         self._store = store = DescriptorStore()
         self._predecessors: Predecessors | None = None
@@ -99,6 +99,7 @@ class Supervisor:
             self._lease = adopt_lease(legacy)
             self._sockets = adopt_sockets(legacy)
             self._holdings = adopt_holdings(legacy, self._sockets)
+        self._keys = KeyConfirmation(runtime_directory)  # with the port in hand: a start refused for it makes no keys
         self._loop = EventLoop()
         self._children = Children(self._household(machine))
         self._keys.posts = list(self._children.posts)
@@ -125,6 +126,7 @@ class Supervisor:
             "relayd",
             {
                 "reload": self._take_changes,
+                "reload-check": self._look_over_changes,
                 "upgrade": self._succession.order,
                 "releases": self._releases,
             },
@@ -190,6 +192,13 @@ class Supervisor:
             self._succession.order(arguments, reply)
         else:
             reply(self._reload())
+
+    def _look_over_changes(self, _arguments: Mapping[str, str], reply: Reply) -> None:
+        """What `reload` would say to the configuration; other code is looked over by the rehearsal of its upgrade."""
+        other_code = installed_release() != RELEASE
+        reply(
+            Report(True, "new code is installed") if other_code else rehearsed_report(self._configuration, self._source)
+        )
 
     # ------------------------------------------------------------------ new code in this process
 

@@ -18,6 +18,7 @@ Left out: when to rotate, and counting live calls per key (transceiverd's).
 """
 
 import contextlib
+import fcntl
 import hashlib
 import hmac
 import os
@@ -31,7 +32,9 @@ import msgspec
 KEY_IDS = 4  # two bits of the ufrag
 SECRET_BYTES = 32  # as wide as the hash: RFC 2104 section 3 sees no use in more and discourages less
 FILE_FORMAT = 1
-FILE_MODE = 0o640  # the owner and the group both daemons belong to; a secret for everybody else
+# The owner and the group both daemons belong to; a secret for everybody else. The group writes, too: transceiverd
+# rotates keys that relayd created, and in the installed directory, which is sticky, it cannot put another file there.
+FILE_MODE = 0o660
 FILE_BYTES_MAX = 4096  # four keys take about 500 bytes; what is larger is another file
 FINGERPRINT_LABEL = b"ringline-ufrag-key-fingerprint"
 
@@ -86,7 +89,9 @@ class UfragKeys:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "UfragKeys":
         """The keys of the file. FileNotFoundError; KeyFileError for anything that is not such a file."""
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # see _write_in_place
+            data = file.read(FILE_BYTES_MAX + 1)
         try:
             return cls.decode(data)
         except ValueError as error:  # msgspec's errors are ValueErrors and name the place, not the value
@@ -96,7 +101,7 @@ class UfragKeys:
     def decode(cls, data: bytes) -> "UfragKeys":
         """The keys of a file's bytes. ValueError for anything that is not such a file."""
         if len(data) > FILE_BYTES_MAX:
-            raise ValueError(f"{len(data)} bytes, at most {FILE_BYTES_MAX} are allowed")
+            raise ValueError(f"too large: at most {FILE_BYTES_MAX} bytes are allowed")
         stored = msgspec.json.decode(data, type=KeyFile)
         if stored.format != FILE_FORMAT:
             raise ValueError(f"format {stored.format}, this release reads {FILE_FORMAT}")
@@ -126,13 +131,28 @@ class UfragKeys:
         return cls.load(target)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Replaces the file in one step."""
+        """Replaces the file in one step, or what it holds where the file is another user's in a sticky directory."""
         temporary = self._write_temporary(Path(path))
         try:
             temporary.rename(path)
+        except PermissionError:
+            temporary.unlink()
+            self._write_in_place(Path(path))
         except OSError:
             temporary.unlink()
             raise
+
+    def _write_in_place(self, target: Path) -> None:
+        """One write within one page, never shorter than before: whoever dies here has written all or nothing, and the
+        lock keeps readers from seeing half of it."""
+        data = self.encode() + b"\n"
+        descriptor = os.open(target, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            os.pwrite(descriptor, data.ljust(os.fstat(descriptor).st_size, b"\n"), 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def ids(self) -> tuple[int, ...]:
         """The ids that verify, in order."""

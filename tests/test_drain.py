@@ -67,6 +67,8 @@ def test_drain_refuses_new_calls_keeps_the_others_and_ends_with_the_last() -> No
         with caught.value as answer:
             assert answer.code == 503
             assert "drained" in json.loads(answer.read())["reasons"][0]
+            assert answer.headers["Retry-After"] == "5"
+            assert answer.headers["Server"] == "ringline"
         assert _refusal(server) == (503, "5")
         heard = [len(caller.client.heard) for caller in callers]
         assert _step_all(

@@ -165,6 +165,34 @@ def test_reload_by_sighup_tells_the_service_manager(tmp_path: Path, monkeypatch:
                 assert "STATUS=reload refused: " in hear("READY=1")
 
 
+def test_reload_of_both_daemons_takes_nothing_where_one_would_refuse() -> None:
+    with running() as server:
+        pids = {name: server.pids(name) for name in server.daemons}
+        good = server.config.read_text()
+        rewrite(server, "[ringline]", '[ringline]\nlog_level = "debug"')
+        for broken, who in (("[ice]\nconsent_ms = 1", "transceiverd"), ("[relay]\nworkers = -1", "relayd")):
+            text = server.config.read_text()
+            if who == "relayd":
+                server.config.write_text(text.replace("workers = 1", "workers = -1"))
+            else:
+                server.config.write_text(f"{text}\n{broken}\n")
+            done = relayctl(server, "reload")
+            assert done.returncode == 3, done.stdout
+            assert f"{who} would refuse: " in done.stderr
+            assert "nothing was changed" in done.stderr
+            assert done.stdout == ""
+            server.config.write_text(text)
+        done = relayctl(server, "reload")  # nobody has taken the log level yet
+        assert done.stdout.count("changed: ringline.log_level") == 2, done.stdout
+        server.stop("transceiverd")  # who does not run refuses nothing, and is named
+        server.config.write_text(good)
+        done = relayctl(server, "reload")
+        assert done.returncode == 1
+        assert "relayd: changed: ringline.log_level" in done.stdout
+        assert "no transceiverd at" in done.stderr
+        assert server.pids("relayd") == pids["relayd"]
+
+
 def test_reload_of_nobody_says_so() -> None:
     with running() as server:
         server.stop("transceiverd")

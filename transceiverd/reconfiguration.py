@@ -15,7 +15,7 @@ from shm.daemon.logs import set_log_level
 from shm.daemon.loop import EventLoop
 from shm.daemon.orders import Reply, Report
 from shm.daemon.post import Post
-from shm.daemon.reload import Change, Source, announce_end, announce_reload, changed_settings
+from shm.daemon.reload import Change, Source, announce_end, announce_reload, changed_settings, rehearsed_report
 from transceiverd import links
 from transceiverd.rotation import Rotation
 from transceiverd.settings import Settings, settings_in_memory
@@ -70,6 +70,10 @@ class Reconfiguration:
         self._rotation.adopt_file(
             lambda problem: ended(Report(False, problem)) if problem else self._spread(change, ended)
         )
+
+    def rehearse(self) -> Report:
+        """What a reload would come to, as far as the configuration goes."""
+        return rehearsed_report(self.settings, self._source)
 
     @property
     def quiet(self) -> bool:

@@ -229,7 +229,7 @@ class LinkRouter:
             reasons.append("this machine has no address to answer with: set [transceiver] advertise")
         if not any(peer.usable(now) for peer in self._peers.values()):
             reasons.append("no transceiver accepts calls" if self._peers else "no transceiver runs")
-        return Readiness(not reasons, tuple(reasons))
+        return Readiness(not reasons, tuple(reasons), self._drained or 1)
 
     async def metrics(self) -> list[Metric]:
         """Counters of all transceivers, and ours."""

@@ -16,7 +16,7 @@ from shm.daemon.handover import Inherited, unblock_signals
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.loop import EventLoop
 from shm.daemon.notify import notify
-from shm.daemon.orders import Handler, OrderDesk, Reply
+from shm.daemon.orders import Handler, OrderDesk, Reply, Report
 from shm.daemon.post import Post, end_all
 from shm.daemon.process import raise_descriptor_limit, warn_of_cpus
 from shm.daemon.release import RELEASE, installed_release
@@ -103,6 +103,7 @@ class Supervisor:
     def _order_handlers(self) -> dict[str, Handler]:
         return {
             "reload": self._take_changes,
+            "reload-check": self._look_over_changes,
             "keys-rotate": self._rotation.rotate,
             "keys-show": self._rotation.show,
             "drain": self._drain.order,
@@ -225,6 +226,11 @@ class Supervisor:
             self._renewal.order(arguments, reply)
         else:
             self._reconfiguration.reload(reply)
+
+    def _look_over_changes(self, _arguments: Mapping[str, str], reply: Reply) -> None:
+        """What `reload` would say to the configuration; other code is looked over by the rehearsal of its upgrade."""
+        other_code = installed_release() != RELEASE
+        reply(Report(True, "new code is installed") if other_code else self._reconfiguration.rehearse())
 
     # ------------------------------------------------------------------ the end
 

@@ -231,7 +231,14 @@ def _section(name: str, struct: type[msgspec.Struct], table: Any, text: str, fil
     try:
         return struct(**values)
     except (ValueError, TypeError) as error:
-        raise ConfigurationError(str(error), file=file, line=line, key=name) from None
+        key = _blamed(str(error), name, table)
+        key = former.get(key, key)
+        raise ConfigurationError(str(error), file=file, line=line_of(text, key), key=dotted(key)) from None
+
+
+def _blamed(problem: str, name: str, table: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of keys that cannot be together, the first that the words name and the section gives; else the section."""
+    return next(((name, word) for word in re.findall(r"\w+", problem) if word in table), (name,))
 
 
 def _value(key: tuple[str, ...], value: Any, option: Option, text: str, file: str, former: Names) -> Any:

@@ -27,6 +27,8 @@ log = logging.getLogger("supervisor")
 ORDER_BYTES_MAX = 4096
 REPORT_BYTES_MAX = 65536
 BACKLOG = 8
+UNKNOWN_ORDER = "unknown order"
+"""How the report on an order begins that the daemon does not know: it may be of an older release."""
 CONNECTIONS_MAX = 16
 """Orders at once. People give them one at a time; more is a script gone wrong."""
 
@@ -124,7 +126,7 @@ class OrderDesk:
         handler = self._handlers.get(order.name)
         if handler is None:
             known = ", ".join(sorted(self._handlers))
-            self._report(connection, Report(False, f"unknown order {order.name!r}; known are {known}"))
+            self._report(connection, Report(False, f"{UNKNOWN_ORDER} {order.name!r}; known are {known}"))
             return
         self._carry_out(order, handler, connection)
 
@@ -165,6 +167,18 @@ def give_order(directory: Path, daemon: str, order: Order, patience_seconds: flo
     if not data:
         raise NoDaemon(f"{daemon} ended before it reported")
     return msgspec.json.decode(data, type=Report)
+
+
+def daemon_pid(directory: Path, daemon: str) -> int:
+    """The pid of the daemon that takes orders there. Raises NoDaemon."""
+    path = orders_path(directory, daemon)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
+        try:
+            end.setblocking(False)
+            end.connect(str(path))
+            return peer_credentials(end).pid
+        except OSError as error:
+            raise NoDaemon(_explain(daemon, path, error, 0.0)) from None
 
 
 def _explain(daemon: str, path: Path, error: OSError, patience_seconds: float) -> str:

@@ -1,10 +1,10 @@
 """Taking a changed configuration while the daemon runs: what may change, what has to wait, and when all is refused.
 
-Used by both supervisors, on SIGHUP and on the order `reload`. A file that cannot be used is refused whole and the old
-settings stay. Of one that can be used those options take effect whose description says "Reload."; the others keep their
-running values and are named, since they wait for a restart. What runs then is a mixture that nobody wrote down, so it
-is checked like a file of its own: an `auth = "none"` that came with a `listen` on loopback must not take effect on the
-old, public address.
+Used by both supervisors, on SIGHUP and on the orders `reload` and `reload-check`. A file that cannot be used is refused
+whole and the old settings stay. Of one that can be used those options take effect whose description says "Reload."; the
+others keep their running values and are named, since they wait for a restart. What runs then is a mixture that nobody
+wrote down, so it is checked like a file of its own: an `auth = "none"` that came with a `listen` on loopback must not
+take effect on the old, public address.
 """
 
 import dataclasses
@@ -98,6 +98,14 @@ def _replaced(name: str, section: msgspec.Struct, values: dict[str, Any]) -> msg
         keys = ", ".join(f"{name}.{key}" for key in values)
         problem = f"{keys} cannot change before a restart changes the rest: {error}"
         raise ConfigurationError(problem, file=f"[{name}]") from None
+
+
+def rehearsed_report(running: C, source: Source[C]) -> Report:
+    """What a reload would come to, which changes nothing: the order `reload-check`. Keys are not looked at."""
+    try:
+        return changed_settings(running, source).report()
+    except ConfigurationError as error:
+        return Report(False, str(error))
 
 
 def announce_reload() -> None:

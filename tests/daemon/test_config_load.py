@@ -104,9 +104,9 @@ def test_config_unknown_key_names_the_nearest(text: str, line: int, key: str, ne
     assert nearest.rpartition(".")[2] in error.allowed
 
 
-def test_config_impossible_combination_names_the_section() -> None:
-    error = refusal("[ringline]\n[relay]\nbusy = true\nworkers = 5")
-    assert (error.line, error.key) == (2, "relay")
+def test_config_impossible_combination_names_the_key_that_it_speaks_of() -> None:
+    error = refusal("[ringline]\n[relay]\nmode = 'fast'\nbusy = true\nworkers = 5")
+    assert (error.line, error.key) == (4, "relay.busy")
     assert "busy workers are at most 4" in str(error)
 
 

@@ -65,7 +65,7 @@ def test_service_installs(machine: Machine, before: set[str]) -> None:
     assert before
     said = machine.run(*MAKE, "install").stdout
     assert "systemctl enable --now ringline.target" in said
-    assert machine.run("stat", "-c", "%a %U %G", "/run/ringline").stdout == "2770 root ringline\n"
+    assert machine.run("stat", "-c", "%a %U %G", "/run/ringline").stdout == "3770 root ringline\n"
     assert machine.run("stat", "-c", "%a %U %G", CONFIGURATION).stdout == "640 root ringline\n"
     for command in ("relayd", "transceiverd"):
         assert machine.run(command, "--check-config").stdout == "ok\n"

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_ufrag_keys_file_is_for_owner_and_group_whatever_the_umask(tmp_path: Pat
         UfragKeys.load_or_create(tmp_path / "ufrag.keys")
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / "ufrag.keys").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "ufrag.keys").stat().st_mode) == 0o660
     assert [path.name for path in tmp_path.iterdir()] == ["ufrag.keys"]
 
 
@@ -130,3 +131,56 @@ def test_ufrag_keys_file_cut_at_any_byte_is_refused(tmp_path: Path) -> None:
     path.write_text(whole + " " * 5000)
     with pytest.raises(KeyFileError, match="at most"):
         UfragKeys.load(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
+def test_ufrag_keys_of_another_user_are_rotated_in_a_sticky_directory_and_nothing_else_is_replaced(
+    tmp_path: Path,
+) -> None:
+    """As installed: relayd made the file, transceiverd rotates; neither replaces what is the other's."""
+    relayd, transceiverd, group = 4711, 4712, 4713
+    for folder in tmp_path.parents[:3]:
+        folder.chmod(0o755)
+    os.chown(tmp_path, 0, group)
+    tmp_path.chmod(0o3770)
+    path, socket_file = tmp_path / "ufrag.keys", tmp_path / "relayd.sock"
+
+    def as_user(user: int, work: Callable[[], object]) -> None:
+        def child() -> None:
+            os.setgroups([])
+            os.setgid(group)
+            os.setuid(user)
+            os.umask(0o027)
+            work()
+
+        assert reap(fork(child)) == 0
+
+    def create() -> None:
+        UfragKeys.load_or_create(path)
+        socket_file.touch()
+
+    def rotate() -> None:
+        UfragKeys.load(path).rotated(()).save(path)
+
+    def retire() -> None:
+        UfragKeys.load(path).retired(0, ()).save(path)
+
+    def replace() -> None:
+        other = tmp_path / "other"
+        other.touch()
+        for refused in (socket_file.unlink, lambda: other.rename(socket_file), lambda: other.rename(path), path.unlink):
+            with pytest.raises(PermissionError):
+                refused()
+
+    as_user(relayd, create)
+    first = UfragKeys.load(path)
+    as_user(transceiverd, rotate)
+    second = UfragKeys.load(path)
+    assert (second.current, second.ids()) == (1, (0, 1))
+    assert second.fingerprint(0) == first.fingerprint(0)
+    as_user(transceiverd, retire)  # shorter than what stood there
+    assert UfragKeys.load(path).ids() == (1,)
+    as_user(relayd, rotate)
+    assert UfragKeys.load(path).ids() == (1, 2)
+    as_user(transceiverd, replace)
+    assert path.stat().st_uid == socket_file.stat().st_uid == relayd

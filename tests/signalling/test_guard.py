@@ -69,6 +69,7 @@ def test_guard_refuses_the_connection_too_many() -> None:
             whole = await asyncio.wait_for(reader.read(), 10)
             assert whole.startswith(b"HTTP/1.1 503 ")
             assert b"Retry-After: 1" in whole
+            assert b"aiohttp" not in whole
             head, _, body = whole.partition(b"\r\n\r\n")
             assert f"Content-Length: {len(body)}".encode() in head
             writer.close()
@@ -164,7 +165,9 @@ def test_guard_malformed_http_is_400_never_5xx(request_bytes: bytes) -> None:
         async with running(app) as (_, port):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(request_bytes)
-            assert (await answered(reader)).startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+            answer = await answered(reader)
+            assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+            assert b"Server: ringline\r\n" in answer, "and not whose version"
             writer.close()
 
     run(scenario)

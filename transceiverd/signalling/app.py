@@ -18,7 +18,6 @@ from transceiverd.signalling.router import CallRouter, Unavailable
 from transceiverd.signalling.whip import WHIP, WhipRoutes
 
 SERVICE = web.AppKey("service", CallService)
-READY_RETRY_SECONDS = 1  # a transceiver is back well within it
 
 
 def build_public_app(
@@ -73,7 +72,7 @@ class Health:
         body = {"ready": ready.ready, "reasons": list(ready.reasons)}
         if ready.ready:
             return json_response(body)
-        return json_response(body, 503, {"Retry-After": str(READY_RETRY_SECONDS)})
+        return json_response(body, 503, {"Retry-After": str(ready.retry_after)})
 
 
 def _cross_origin(service: CallService) -> Middleware:

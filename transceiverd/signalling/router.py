@@ -63,6 +63,8 @@ class Readiness(NamedTuple):
 
     ready: bool
     reasons: tuple[str, ...] = ()
+    retry_after: int = 1
+    """Seconds after which it makes sense to ask again; a transceiver that died is back well within one."""
 
 
 class AddressSeen(msgspec.Struct, frozen=True, kw_only=True):

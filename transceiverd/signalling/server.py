@@ -12,13 +12,17 @@ import socket
 import ssl
 import stat
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from transceiverd.signalling.acceptor import BACKLOG, Acceptor
 from transceiverd.signalling.guard import ConnectionGuard, access_logger_class
 
 LINGERING_SECONDS = 2.0  # reading on after an early error answer, so that the client sees it and not a reset
 SHUTDOWN_SECONDS = 2.0  # for answers in work when the server stops
+
+# What every answer says in `Server:`, also those to what is not HTTP, which pass no handler of ours. aiohttp would name
+# itself, Python and both versions: a list of what to try, for whoever collects vulnerable servers.
+vars(web_response)["SERVER_SOFTWARE"] = "ringline"
 
 
 class HttpServer:
