@@ -102,6 +102,7 @@ class WorkerPost(Post[ToWorker]):
         self._stall = self._new_stall_watch()
 
     def _prepare(self) -> None:
+        self.holding.mend()
         self.holding.fit_counters(worker_counter_names())
         self._fingerprints = self._household.keys().fingerprints()
 

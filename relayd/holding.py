@@ -4,15 +4,19 @@ Made at start by supervisor.py, its lanes changed by attachments.py, inherited t
 table, counters and lanes outlive any worker process; that is why its death loses the batch in hand and nothing else.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from relayd.sockets import WorkerSockets
 from relayd.steering import Reading
+from shm import layout
 from shm.counters import Counters
 from shm.flows import FlowTable
 from shm.lane import CONTROL_OUT, MEDIA_OUT, Lane
 from shm.segment import Segment
+
+log = logging.getLogger("supervisor")
 
 
 @dataclass(eq=False)
@@ -60,6 +64,23 @@ class Holding:
         counters.batch_in_hand = self.counters.batch_in_hand
         self.counters.segment.close()
         self.counters = counters
+
+    def mend(self) -> None:
+        """Put right what names the segments that the worker maps for writing: nobody else could use them, nor its
+        successor, where a broken one wrote over that."""
+        mended = [self._mend_flows(), self.counters.mend(self.index)]
+        if any(mended):
+            log.error("worker %d wrote over what its tables or counters say they are: put right", self.index)
+
+    def _mend_flows(self) -> bool:
+        mended = self.flows.segment.mend(self.index)
+        buckets = (self.flows.capacity // layout.FLOW_BUCKET).to_bytes(8, "little")
+        at = layout.offset("flow_table_header", "buckets")
+        with memoryview(self.flows.segment) as memory, memory[at : at + 8] as word:
+            if word != buckets:
+                word[:] = buckets
+                mended = True
+        return mended
 
     def segments(self) -> list[Segment]:
         """All of them."""

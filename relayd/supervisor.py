@@ -209,6 +209,8 @@ class Supervisor:
         return self._loop.running and told and self._keys.quiet and self._children.quiet
 
     def _leave(self) -> Left:
+        for holding in self._holdings:
+            holding.mend()
         legacy = Legacy(
             lock=self._lock.fd,
             listener=self._control.listener.fileno(),

@@ -75,6 +75,22 @@ cdef class Counters:
         if self.segment is not None:
             self.segment.let_go()
 
+    def mend(self, index):
+        """Put right what says what is counted here, as `Segment.mend` does; values stay. Gives whether it was needed."""
+        cdef counters_header *header = self.values.header
+        cdef counter *item
+        cdef bint mended = self.segment.mend(index)
+        if header.count != self.values.count:
+            header.count = self.values.count
+            mended = True
+        for name, i in self.positions.items():
+            item = &self.values.items[<uint64_t>i]
+            wanted = name.encode("ascii", "replace").ljust(RINGLINE_COUNTER_NAME, b"\0")
+            if (<bytes>item.name[:RINGLINE_COUNTER_NAME]) != wanted:
+                memcpy(item.name, <const char *>wanted, RINGLINE_COUNTER_NAME)
+                mended = True
+        return mended
+
     @property
     def fd(self):
         return self.segment.fd

@@ -119,6 +119,24 @@ cdef class Segment:
             raise LayoutRefused("segment size in its header", self.header.size, self.size)
         self.kind = kind
 
+    def mend(self, index, peer_index=0):
+        """Put right what says what this segment is, and gives whether somebody had written over it.
+
+        For its maker: the process that works here may store to all of it, and a broken one ruins more than its own
+        part, for nobody could attach to the segment again. What changes while it is used (heartbeat, incarnation) stays.
+        """
+        cdef segment_header *header = self._open_header()
+        found = (header.magic, header.major, header.minor, header.kind, header.header_size, header.size,
+                 header.index, header.peer_index)
+        major = header.major if header.major in SUPPORTED_MAJORS else RINGLINE_LAYOUT_MAJOR
+        wanted = (RINGLINE_MAGIC, major, RINGLINE_LAYOUT_MINOR, self.kind, sizeof(segment_header), self.size,
+                  index, peer_index)
+        if found == wanted:
+            return False
+        self._fill_in(self.kind, index, peer_index, header.incarnation)
+        header.major = major
+        return True
+
     cdef int hold(self) except -1:
         """Somebody keeps a pointer into the mapping."""
         if self.fd < 0:

@@ -85,6 +85,15 @@ cdef class SessionSegment:
         if self.segment is not None:
             self.segment.let_go()
 
+    def mend(self, transceiver):
+        """Put right what says what this segment is, as `Segment.mend` does. Gives whether it was needed."""
+        cdef sessions_header *header = <sessions_header *>self.base
+        cdef bint mended = self.segment.mend(transceiver)
+        if header.slots != self.slots:
+            header.slots = self.slots
+            mended = True
+        return mended
+
     def recover(self):
         """What a writer does first: free slots in order, addresses made whole, the count of calls made right."""
         cdef session *call

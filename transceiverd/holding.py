@@ -5,6 +5,7 @@ transceiver process. A new process means a new incarnation, which is written int
 the workers see at once that flows of the old one are dead.
 """
 
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from transceiverd.config import TransceiverSection
 from transceiverd.legacy import LeftPlace
 from transceiverd.media.outcomes import COUNTER_NAMES as MEDIA_COUNTERS
 from transceiverd.outcomes import CONTROL_COUNTERS
+
+log = logging.getLogger("supervisor")
 
 
 @dataclass(eq=False)
@@ -78,8 +81,18 @@ class Holding:
             process=process,
         )
 
+    def mend(self) -> None:
+        """Put right what names the segments that the transceiver maps for writing: nobody could attach to them again,
+        neither a relayd that starts nor a new signalling process, where a broken one wrote over that."""
+        index = self.index
+        mended = [self.sessions.mend(index), self.control_counters.mend(index), self.media_counters.mend(index)]
+        mended += [lane.segment.mend(index, worker) for worker, lane in self.lanes.items()]
+        if any(mended):
+            log.error("transceiver %d wrote over what its segments say they are: put right", index)
+
     def renew(self) -> None:
         """Before a process starts: a new incarnation everywhere."""
+        self.mend()
         self.incarnation = secrets.randbits(63) or 1
         self.sessions.segment.incarnation = self.incarnation
         for lane in self.lanes.values():

@@ -100,6 +100,7 @@ class Relay:
 
     def _lanes_of(self, place: Place, workers: int) -> list[Offer]:
         holding = place.holding
+        holding.mend()
         for worker in holding.drop_lanes(workers):
             place.post.send(links.DropLane(worker))
         for worker in holding.add_lanes(workers, self._house.settings.transceiver, self._layout):

@@ -95,6 +95,8 @@ class Renewal:
 
     def _leave(self) -> Left:
         estate = self._estate
+        for place in estate.places:
+            place.holding.mend()
         legacy = Legacy(
             lock=estate.lock.fd,
             upgrades=self._upgrades + 1,

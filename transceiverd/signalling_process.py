@@ -15,6 +15,7 @@ import uvloop
 from shm.counters import Counters
 from shm.daemon.child import settle
 from shm.daemon.logs import set_log_level
+from shm.errors import LayoutRefused
 from transceiverd import links
 from transceiverd.collection import begin_collection
 from transceiverd.link import Link
@@ -102,7 +103,7 @@ class Signalling:
                 supervisor.send(links.SettingsTaken(version))
             case links.UseTransceiver(transceiver):
                 end, *counters = descriptors
-                attached = {thread: Counters.attach(fd) for thread, fd in zip(THREADS, counters, strict=True)}
+                attached = _attached(transceiver, counters)
                 self._router.use(transceiver, socket.socket(fileno=end), attached)
             case links.TransceiverGone(transceiver):
                 self._router.gone(transceiver)
@@ -113,6 +114,16 @@ class Signalling:
             case links.Stop():
                 assert self._done is not None
                 self._done.set()
+
+
+def _attached(transceiver: int, descriptors: list[int]) -> dict[str, Counters]:
+    """By thread. The supervisor puts a header right that its writer spoilt; one that is spoilt again already costs what
+    it would show, and nothing else."""
+    try:
+        return {thread: Counters.attach(fd) for thread, fd in zip(THREADS, descriptors, strict=True)}
+    except (ValueError, LayoutRefused) as error:
+        log.error("the counters of transceiver %d cannot be read: %s", transceiver, error)
+        return {}
 
 
 def _negotiation(settings: Settings) -> NegotiationConfig:

@@ -194,6 +194,7 @@ class Supervisor:
             log.error("transceiver %d cannot be joined to signalling: %s; trying on", place.index, error.strerror)
             return
         with ours, theirs:
+            place.holding.mend()
             counters = [place.holding.control_counters.fd, place.holding.media_counters.fd]
             place.post.send(links.UseSignalling(), [ours.fileno()])
             message = links.UseTransceiver(place.index, self._settings.transceiver.slots)

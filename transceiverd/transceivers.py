@@ -124,8 +124,8 @@ class Place:
 
     @property
     def calls(self) -> int:
-        """Calls that live there, as it said last."""
-        return self.holding.control_counters["calls"]
+        """Calls that live there, as it said last; no more than fit, whatever a broken one says."""
+        return min(self.holding.control_counters["calls"], self.holding.sessions.slots)
 
     def leave(self) -> None:
         """Take no new call, end with the last one."""

@@ -98,7 +98,7 @@ def test_poison_in_a_call_that_is_to_be_told_goodbye_is_skipped_after_two_deaths
             caller.end.close()
 
 
-def _socket_of_worker(server: Server, worker: int) -> socket.socket:
+def socket_of_worker(server: Server, worker: int) -> socket.socket:
     """The kernel spreads addresses over the workers' sockets; try until one comes out there."""
     for _ in range(64):
         end = udp_socket()
@@ -115,8 +115,8 @@ def test_poison_in_a_control_ring_is_tried_once_more_and_then_skipped_by_the_wor
     poison = tmp_path / "poison"
     options = {"launchers": {"relayd": RELAYD}, "environment": {"RINGLINE_POISON": str(poison)}}
     with running(workers=2, transceivers=1, **options) as server:
-        elsewhere = _socket_of_worker(server, 0)
-        end = _socket_of_worker(server, 1)
+        elsewhere = socket_of_worker(server, 0)
+        end = socket_of_worker(server, 1)
         caller = UdpCaller(server.calls_url, end)
         host, port = end.getsockname()
         ours, our_port = caller.server
