@@ -2,8 +2,8 @@
 
 A whole transceiver in simulated time (tests/bottle.py) gets the call. Nothing leaves it before a check with the right
 integrity came, and then everything goes to where that came from, whatever candidates say. The interpreter's audit hook
-sees every look-up, connection and datagram that Python code could make on the way, and there is none.
-
+sees every look-up, connection and datagram that Python code could make on the way, and there is none. What leaves
+real daemons is looked at on the wire, by tests/system/test_outbound_wire.py.
 """
 
 import os

@@ -10,6 +10,7 @@ import pytest
 
 from shm.daemon.restarts import FIRST_DELAY_NS
 from tests.daemons import Server, running, wait_for
+from tests.faults.test_poison import socket_of_worker
 from tests.udp_caller import UdpCaller
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
@@ -72,3 +73,21 @@ def test_crash_loop_of_the_only_transceiver_is_seen_in_readyz_and_ends() -> None
         server.await_ready()
         with UdpCaller(server.calls_url) as caller:
             caller.connect()
+
+
+def test_crash_loop_of_a_worker_slows_down_and_leaves_the_other_alone() -> None:
+    with running(workers=2, transceivers=1, relay=f"restart_burst = {BURST}") as server:
+        caller = UdpCaller(server.calls_url, socket_of_worker(server, 1))
+        caller.connect()
+        end = socket_of_worker(server, 0)
+        before = server.status().workers
+        gaps = crash_loop(server, "relayd", "relayd-worker0", caller)
+        with UdpCaller(server.calls_url, end, seed=7) as more:  # by the very worker that died so often
+            more.connect(20)
+        lost = caller.lost()
+        assert_ever_later(gaps, server.logged(), "worker 0")
+        after = server.status().workers
+        assert after[0].restarts - before[0].restarts == BURST + SLOWED
+        assert after[1].restarts == before[1].restarts, server.logged()
+        assert lost == 0, (caller.sent, server.logged())
+        caller.end.close()

@@ -15,6 +15,7 @@ from tests.daemons import Server, running, wait_for
 from tests.faults.callers import Callers
 from tests.faults.drill import same
 from tests.faults.flood import status
+from tests.faults.scribbler import opened
 from transceiverd.load.fleet import Placement
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(90)]
@@ -68,6 +69,48 @@ def test_scribble_over_all_lanes_of_a_transceiver_crashes_nobody_and_costs_no_ot
         server.await_ready()
         again = callers.dial(CALLS)
         assert set(_home(server, again).values()) == {0, 1}
+
+
+def _write_over(server: Server, daemon: str, word: str) -> None:
+    """Random bytes over every byte of the segments of that name, headers and all."""
+    for memory in opened(server.daemons[daemon].pid, [word]):
+        memory[:] = os.urandom(len(memory))
+
+
+def test_scribble_over_counters_and_doorbells_and_headers_harms_no_reader_and_no_successor() -> None:
+    """Whoever writes somewhere may write over all of it: what it counts, what that is called, what the segment is.
+    Its books are ruined then, and nothing else."""
+    with running(workers=2, transceivers=2) as server, Callers(server.url) as callers:
+        callers.dial(CALLS)
+        before = same(server)
+        for _ in range(3):
+            _write_over(server, "relayd", "ringline-counters")  # the workers', and the transceivers' by their offers
+            _write_over(server, "transceiverd", "ringline-counters")
+            assert status(server).workers
+            assert server.operator("/metrics")
+            assert len(server.sessions()) == CALLS
+        with scribbling(server, "relayd", "ringline-counters"):
+            callers.dial(CALLS)
+        assert same(server) == before, server.logged()
+        # A segment of flows, too, and everything that starts now: worker, transceiver, signalling, then relayd.
+        for memory in opened(server.daemons["relayd"].pid, ["ringline-flows"]):
+            memory[:4096] = os.urandom(4096)
+        for name, daemon in (("relayd-worker0", "relayd"), ("transceiver0", "transceiverd"),
+                             ("signalling", "transceiverd")):  # fmt: skip
+            _write_over(server, daemon, "ringline-counters")
+            pid = server.pids(daemon)[name]
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda d=daemon, n=name, p=pid: server.pids(d).get(n, p) != p, f"a successor of {name}")
+            server.await_ready()
+            callers.dial(1)
+        _write_over(server, "transceiverd", "ringline-counters")
+        server.stop("relayd")
+        server.start("relayd")
+        server.await_ready()
+        callers.dial(CALLS)
+        assert "put right" in server.logged()
+        assert "dies too often" not in server.logged()
+        assert server.stop("transceiverd") == 0, "a drain believes no number of calls that cannot be"
 
 
 def test_scribble_over_a_workers_flow_table_crashes_neither_it_nor_its_successor_nor_status() -> None:
