@@ -267,7 +267,7 @@ class Session:
                 # Not a proof of `source`: the piece that completed it may have come in the clear.
                 self._on_handshake(event, now)
             case RecordAuthenticated():
-                self._prove_by_dtls(source)
+                self._prove_by_dtls(source, now)
             case ApplicationDataReceived(data):
                 if self.data is None:
                     self.drops[NO_CHANNELS] += 1
@@ -305,9 +305,9 @@ class Session:
         if self.data is not None:
             self.data.close()
 
-    def _prove_by_dtls(self, key: bytes) -> None:
+    def _prove_by_dtls(self, key: bytes, now: int) -> None:
         if key and self.state is not State.CLOSING:
-            news = self.agent.addresses.mark_proven(key, "dtls")
+            news = self.agent.addresses.mark_proven(key, "dtls", now)
             if news or self._contended:
                 self._publish(key, fresh=True)
 

@@ -87,6 +87,25 @@ def test_addresses_heard_ones_outlive_merely_checked_ones() -> None:
     assert call.book.find(key(1)) is not None
 
 
+def test_addresses_nominated_one_is_left_for_the_one_that_records_come_from() -> None:
+    """Chromium sends on its new path for 3 s before it nominates it: answers went to the old one all that time."""
+    call, second = Call(), 1_000_000_000
+    for n in (1, 2, 3):
+        call.check(n, nominate=n == 1)
+        call.book.mark_proven(key(n), "dtls", call.now)
+    assert call.book.send_target(call.now, established=True) == key(1)
+    call.now += second
+    call.book.mark_proven(key(2), "dtls", call.now)
+    call.check(3)
+    assert call.book.send_target(call.now, established=True) == key(2)
+    call.now += second
+    call.book.mark_proven(key(1), "dtls", call.now)  # heard again
+    assert call.book.send_target(call.now, established=True) == key(1)
+    call.now += second
+    call.check(3, nominate=True)  # not heard from yet, but asked for
+    assert call.book.send_target(call.now, established=True) == key(3)
+
+
 def test_addresses_nominated_and_proven_never_give_way() -> None:
     call = Call()
     for n in (1, 2, 3):

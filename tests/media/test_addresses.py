@@ -73,6 +73,42 @@ def test_addresses_proven_by_dtls_counts() -> None:
     assert destinations(world) == [key(5000)]
 
 
+def test_addresses_nominated_one_that_is_heard_no_more_is_left() -> None:
+    """A NAT gave the client another port. aiortc and Pion never nominate again: they were not heard for 27 s."""
+    world, client = World(), Client(GCM_128)
+    slot = world.call(client)
+    addresses = world.sessions.record(slot).addresses
+    addresses.set(1, key(5000), 2, world.now)
+    world.give(slot, client.packet())
+    world.turn()
+    for _ in range(20):
+        world.give(slot, client.packet(), port=5000)
+        world.turn(20 * MILLISECOND)
+    world.give(slot, client.packet(), port=4000)  # it is heard again
+    world.turn(20 * MILLISECOND)
+    assert destinations(world) == [key(4000)] * 13 + [key(5000)] * 8 + [key(4000)]
+
+
+def test_addresses_nominated_one_has_time_to_be_used() -> None:
+    """The new path is proven by DTLS and nominated; what is still on its way by the old one changes nothing."""
+    world, client = World(), Client(GCM_128)
+    slot = world.call(client)
+    addresses = world.sessions.record(slot).addresses
+    for _ in range(50):
+        world.give(slot, client.packet())
+        world.turn(20 * MILLISECOND)
+    assert set(destinations(world)) == {key(4000)}
+    addresses.set(1, key(5000), 2, world.now)
+    addresses.prove(1)
+    addresses.nominated = 1
+    for _ in range(10):
+        world.give(slot, client.packet(), port=4000)
+        world.turn(20 * MILLISECOND)
+    world.give(slot, client.packet(), port=5000)
+    world.turn(20 * MILLISECOND)
+    assert destinations(world) == [key(5000)] * 11
+
+
 def test_addresses_without_nomination_the_latest_proven_gets_it() -> None:
     world, client = World(), Client(GCM_128)
     slot = world.call(client)

@@ -16,6 +16,8 @@ Nomination. The later nomination of higher or equal priority wins (RFC 8445 8.1.
 a burst of checks which all nominate; a client that changes networks nominates a *lower* one later, and it is right:
 so the rule ends when the nominated address was not nominated again for `nomination_quiet_ms`. Checks without
 USE-CANDIDATE do not prolong it: a browser goes on checking the path that it left, whose way to it may be broken.
+And a client may send from its new address seconds before it nominates it, or, behind a NAT, without knowing of it: an
+established call's datagrams follow the records that authenticate (`transceiverd/media/addresses.pyx` has the same).
 
 Not here: transaction state, timers, flows.
 """
@@ -23,10 +25,12 @@ Not here: transaction state, timers, flows.
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, Protocol
 
+from transceiverd.engine import MILLISECOND
 from transceiverd.ice.stun import TRANSACTION_ID_SIZE
 
 ADDRESSES_MAX = 4  # places in the session record, RINGLINE_ADDRESSES in shm/layout.h
 AMPLIFICATION = 3  # bytes to an unproven address for each byte from it (DESIGN 2.4; RFC 9000 8.1 has the same)
+LEFT_AFTER = 250 * MILLISECOND  # as in media/addresses.pyx, whose reason for the value holds here too
 # Transaction ids remembered an address, 12 bytes each. A checking browser sends at most some 20 checks a second, so
 # this covers the moments in which a recorded check could still pass for news.
 RECENT_CHECKS = 16
@@ -40,6 +44,7 @@ class Address:
 
     __slots__ = (
         "asked_ns",
+        "authentic_ns",
         "bytes_received",
         "bytes_sent",
         "checked_ns",
@@ -59,6 +64,7 @@ class Address:
         self.checked_ns = now
         self.asked_ns = now  # a check last nominated it
         self.priority = 0  # of that check
+        self.authentic_ns = 0  # a DTLS record under the call's keys came from here, or it was nominated anew
         self.nominated = False
         self.dtls_proven = False
         self.srtp_proven = False
@@ -175,6 +181,7 @@ class AddressBook:
         address.asked_ns = now
         address.priority = priority
         if old is not address:
+            address.authentic_ns = now
             self._changed(address)
         return old is not address
 
@@ -185,11 +192,15 @@ class AddressBook:
                 return address
         return None
 
-    def mark_proven(self, key: bytes, by: Literal["dtls", "srtp"]) -> bool:
-        """A fresh packet under the call's keys came from `key`; returns whether that proved it for the first time."""
+    def mark_proven(self, key: bytes, by: Literal["dtls", "srtp"], now: int = 0) -> bool:
+        """A fresh packet under the call's keys came from `key`; returns whether that proved it for the first time.
+
+        `now`: of a DTLS record, which each is told of.
+        """
         address = self.find(key)
         if address is None:
             return False
+        address.authentic_ns = max(address.authentic_ns, now)
         before = address.proven, address.dtls_proven, address.srtp_proven
         if by == "dtls":
             address.dtls_proven = True
@@ -225,16 +236,21 @@ class AddressBook:
 
     def send_target(self, now: int, established: bool) -> bytes | None:
         """Where to send (FACTS 1): before the handshake is done the nominated address, else the one checked last;
-        after it only proven addresses, the nominated one first, else the one checked last. Never one whose last check
-        is older than the consent time.
+        after it only proven addresses, the nominated one first unless the client has left it, else the one checked
+        last. Never one whose last check is older than the consent time.
         """
-        best: Address | None = None
-        for address in self._places:
-            if address is None or now - address.checked_ns >= self._consent or (established and not address.proven):
-                continue
-            if best is None or (address.nominated, address.checked_ns) > (best.nominated, best.checked_ns):
-                best = address
-        return None if best is None else best.key
+        usable = [
+            address
+            for address in self
+            if now - address.checked_ns < self._consent and (address.proven or not established)
+        ]
+        if not usable:
+            return None
+        nominated = next((address for address in usable if address.nominated), None)
+        if nominated is None:
+            return max(usable, key=lambda address: address.checked_ns).key
+        heard = max(usable, key=lambda address: address.authentic_ns)
+        return (heard if heard.authentic_ns >= nominated.authentic_ns + LEFT_AFTER else nominated).key
 
     def expiry(self) -> int | None:
         """When the next address falls out of use, ns. The one checked last never does: the call's consent covers it."""

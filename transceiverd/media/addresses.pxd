@@ -11,4 +11,4 @@ from transceiverd.media.state cimport call, media_thread
 cdef void prove_address(media_thread *m, call *c, const record *header, uint32_t lane) noexcept nogil
 
 # Where to send now; NULL: no address is proven. Valid until the next call of this module.
-cdef const flow_key *send_target(call *c) noexcept nogil
+cdef const flow_key *send_target(media_thread *m, call *c) noexcept nogil

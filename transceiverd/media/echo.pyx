@@ -180,7 +180,7 @@ cdef int echo_packet(
         return DROPPED_PAYLOAD_TYPE
     if state == RINGLINE_SESSION_SILENT or state == RINGLINE_SESSION_CLOSING:
         return DROPPED_CONSENT
-    target = send_target(c)
+    target = send_target(m, c)
     if target == NULL:
         media.dropped_no_address += 1
         return DROPPED_NO_ADDRESS

@@ -244,7 +244,7 @@ cdef uint32_t _seal(media_thread *m, call *c, bint bye) noexcept nogil:
 
 cdef bint _transmit(media_thread *m, call *c) noexcept nogil:
     cdef lane_end *lane = &m.lanes[c.lane]
-    cdef const flow_key *target = send_target(c)
+    cdef const flow_key *target = send_target(m, c)
     cdef uint32_t size
     cdef record *x
     if target == NULL:
@@ -279,7 +279,7 @@ cdef void report_send(media_thread *m, call *c) noexcept nogil:
 
 
 cdef uint32_t report_seal_bye(media_thread *m, call *c, flow_key *target) noexcept nogil:
-    cdef const flow_key *proven = send_target(c)
+    cdef const flow_key *proven = send_target(m, c)
     cdef uint32_t size = 0
     if proven != NULL and session_state(c.session) != RINGLINE_SESSION_SILENT:
         target[0] = proven[0]

@@ -57,6 +57,8 @@ cdef struct call:
     int32_t heap_place           # in the timer heap; -1: none
     int32_t latest               # place of the address that the last authentic packet came from; -1: none
     uint32_t latest_id
+    uint32_t nominated_id        # id of the address that was nominated when we last looked; 0: none
+    uint64_t heard_ns[4]         # by place: the last authentic packet from there, or its nomination
     session_addresses addresses  # our copy; its sequence is odd as long as there was none
     uint32_t announced[4]        # address ids for which control was told
 
