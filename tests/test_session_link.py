@@ -2,11 +2,15 @@
 
 import pytest
 
+from tests import bottle as bottles
 from tests.bottle import Bottle, Client
 from tests.link import Endpoint, Link
 from transceiverd.calls import Call
+from transceiverd.dtls.context import DtlsContext
 from transceiverd.dtls.engine import Role
+from transceiverd.engine import Closed
 from transceiverd.session import Session, State
+from transceiverd.snapshot import connected_line
 
 ROLES = {"active": Role.SERVER, "passive": Role.CLIENT}
 
@@ -34,6 +38,14 @@ def test_session_audio_comes_back_in_order_on_a_good_link(setup: str) -> None:
     assert call.session.state is State.CONNECTED
     assert client.wrong == 0
     assert wire.run(lambda: len(client.reports) >= 2, 20)
+
+
+def test_session_log_line_names_an_address_that_is_not_nominated_yet() -> None:
+    """Most calls of Chromium were logged as `connected from []:0`."""
+    _, client, call, wire = _join("active", 1)
+    assert wire.run(lambda: client.done, 10)
+    call.session.nominated_key = b""
+    assert " connected from [198.51.100.7]:50000: " in connected_line(call)
 
 
 @pytest.mark.parametrize("setup", ROLES)
@@ -64,6 +76,33 @@ def test_session_rebuilt_from_its_record_again_and_again_goes_on_and_repeats_no_
     bottle.turn()
     assert wire.run(lambda: bool(client.closed), 5)
     assert client.closed == "close notify"
+
+
+class _WithoutMedia(Client):
+    """Has none of our SRTP profiles."""
+
+    def _dtls_events(self) -> None:
+        while (event := self.dtls.poll_event()) is not None:
+            if isinstance(event, Closed):
+                self.closed = event.reason
+
+
+def test_session_audio_call_without_a_common_srtp_profile_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was kept, mute, for as long as its client sent checks."""
+    context = DtlsContext(bottles.CLIENT_CONTEXT.certificate)
+    context._context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_32")
+    monkeypatch.setattr(bottles, "CLIENT_CONTEXT", context)
+    bottle = Bottle()
+    created, call = bottle.create()
+    client = _WithoutMedia(created, Role.SERVER)
+    wire = Link(
+        Endpoint(client, client.receive, "client"),
+        Endpoint(bottle, lambda data, source, now: bottle.receive(data, source, now, call), "server"),
+    )
+    assert wire.run(lambda: bool(client.closed), 5)
+    assert client.closed == "close notify"
+    assert [each["closed_reason"] for each in bottle.ended] == ["no common srtp profile"]
+    assert bottle.sessions.used() == []
 
 
 def test_session_close_frees_the_slot_only_when_media_has_let_go() -> None:

@@ -266,6 +266,9 @@ class Session:
             case HandshakeCompleted():
                 # Not a proof of `source`: the piece that completed it may have come in the clear.
                 self._on_handshake(event, now)
+                if not event.srtp_profile and self.data is None:
+                    self._drain(source, now)  # first what proves the address that is told
+                    self._end("no common srtp profile", now)
             case RecordAuthenticated():
                 self._prove_by_dtls(source, now)
             case ApplicationDataReceived(data):

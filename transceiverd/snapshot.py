@@ -21,7 +21,9 @@ OPUS_CLOCK_RATE = 48_000
 def connected_line(call: "Call") -> str:
     """For the log, once media flows."""
     times = call.session.phases.milliseconds()
-    ip, port = key_client(call.session.nominated_key) if call.session.nominated_key else ("", 0)
+    # Chromium nominates after its handshake: until then there is the address that it was made with.
+    key = call.session.nominated_key or next((address.key for address in call.session.agent.addresses), b"")
+    ip, port = key_client(key) if key else ("", 0)
     where = client_address(ip) if ip else ""
     return (
         f"{callid.short(call.call_id)} connected from [{where}]:{port}: check after {times['check_accepted']} ms, "
