@@ -114,7 +114,8 @@ def socket_of_worker(server: Server, worker: int) -> socket.socket:
 def test_poison_in_a_control_ring_is_tried_once_more_and_then_skipped_by_the_worker(tmp_path: Path) -> None:
     poison = tmp_path / "poison"
     options = {"launchers": {"relayd": RELAYD}, "environment": {"RINGLINE_POISON": str(poison)}}
-    with running(workers=2, transceivers=1, **options) as server:
+    spread = "spread_above_percent = 0"  # so that the two have a worker each
+    with running(workers=2, transceivers=1, relay=spread, **options) as server:
         elsewhere = socket_of_worker(server, 0)
         end = socket_of_worker(server, 1)
         caller = UdpCaller(server.calls_url, end)
