@@ -2,6 +2,7 @@
 down: the calls of its neighbour lose nothing, new calls are served, and it is back when it has stopped dying.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -43,8 +44,8 @@ def assert_ever_later(gaps: list[float], log: str, name: str) -> None:
 
 
 def test_crash_loop_of_a_transceiver_slows_down_and_leaves_the_other_alone() -> None:
-    with running(workers=1, transceivers=2) as server:
-        callers = [UdpCaller(server.calls_url, seed=seed) for seed in range(2)]
+    with running(workers=1, transceivers=2) as server, contextlib.ExitStack() as stack:
+        callers = [stack.enter_context(UdpCaller(server.calls_url, seed=seed)) for seed in range(2)]
         for caller in callers:
             caller.connect()
         home = {session["call_id"]: session["transceiver"] for session in server.sessions()}
