@@ -7,6 +7,7 @@ Prints `bytes seconds user system` of what arrived. `bench/sctp_pion` does the s
 """
 
 import asyncio
+import contextlib
 import os
 import resource
 import select
@@ -21,9 +22,12 @@ from aiortc.rtcdatachannel import RTCDataChannelParameters
 from tests.sctp.peers import association
 from transceiverd.sctp.association import Association
 from transceiverd.sctp.config import DataChannelConfig
-from transceiverd.sctp.events import MessageReceived
+from transceiverd.sctp.events import AssociationEstablished, BufferedAmountLow, MessageReceived
+from transceiverd.sctp.states import State
 
 BATCH = 32  # packets taken before the other end is looked at
+TOGETHER = 4  # packets taken before they are answered; as many as a sender may let go for one SACK (Max.Burst)
+PACKET_BYTES = 4_000
 BUFFER_BYTES = 4 << 20
 SO_RCVBUFFORCE = 33
 AIORTC_AHEAD = 524_288  # bytes that wait in its queue: as much as ours may hold
@@ -53,66 +57,88 @@ class Meter:
 
 
 class Owner:
-    """Drives one of our associations over its socket."""
+    """Drives one of our associations over its socket: whatever has come, then whatever is to go, then what is told."""
 
     def __init__(self, role: str, at: socket.socket) -> None:
-        self.engine: Association = association(
-            role, config=DataChannelConfig(), random_bytes=os.urandom, now=time.monotonic_ns()
-        )
+        now = time.monotonic_ns()
+        self.engine: Association = association(role, config=DataChannelConfig(), random_bytes=os.urandom, now=now)
         self.socket = at
-        self.engine.start(time.monotonic_ns())
-
-    def send(self) -> None:
-        """Put on the wire what there is."""
-        while (data := self.engine.poll_datagram()) is not None:
-            try:
-                self.socket.send(data)
-            except (BlockingIOError, ConnectionRefusedError):
-                continue  # lost
+        self.heard = 0
+        self.deadline = 0
+        self.engine.start(now)
+        self.settle()
 
     def receive(self) -> None:
-        """Take what came, answer each as a session does."""
-        for _ in range(BATCH):
+        """Take what came; what it gives rise to leaves when all of it is taken."""
+        take, receive, now = self.socket.recv, self.engine.receive_datagram, time.monotonic_ns()
+        for number in range(1, BATCH + 1):
             try:
-                data = self.socket.recv(4_000)
+                receive(take(PACKET_BYTES), now)
             except BlockingIOError:
-                return
+                break
             except ConnectionRefusedError:
                 continue
-            self.engine.receive_datagram(data, time.monotonic_ns())
-            self.send()
+            if number % TOGETHER == 0:
+                self.settle()
+        self.settle()
 
-    def turn(self) -> int:
-        """Timers and events; bytes of messages that came."""
-        timeout, now = self.engine.next_timeout(), time.monotonic_ns()
-        if timeout is not None and timeout.deadline <= now:
-            self.engine.handle_timeout(now)
-        self.send()
-        count = 0
+    def expire(self, now: int) -> None:
+        """A timer is due."""
+        self.engine.handle_timeout(now)
+        self.settle()
+
+    def settle(self) -> None:
+        """Put on the wire what there is, take the events, see what is next."""
+        poll, send = self.engine.poll_datagram, self.socket.send
+        while (data := poll()) is not None:
+            try:
+                send(data)
+            except (BlockingIOError, ConnectionRefusedError):
+                continue  # lost
         while (event := self.engine.poll_event()) is not None:
-            count += len(event.data) if isinstance(event, MessageReceived) else 0
-        return count
-
-    def wait(self) -> float:
-        """Seconds until it has something to do."""
+            self.on_event(event)
         timeout = self.engine.next_timeout()
-        return 0.1 if timeout is None else max(0.0, (timeout.deadline - time.monotonic_ns()) / 1e9)
+        self.deadline = sys.maxsize if timeout is None else timeout.deadline
+
+    def on_event(self, event: object) -> None:
+        """Count what came."""
+        if isinstance(event, MessageReceived):
+            self.heard += len(event.data)
+
+
+class Sender(Owner):
+    """The end that sends, as much as its association takes."""
+
+    def __init__(self, at: socket.socket, size: int) -> None:
+        self.message, self.stream_id = bytes(size), -1
+        super().__init__("client", at)
+
+    def on_event(self, event: object) -> None:
+        """Open the channel; go on when there is room again."""
+        if isinstance(event, AssociationEstablished):
+            self.stream_id = self.engine.open_channel("bulk")
+        if isinstance(event, AssociationEstablished | BufferedAmountLow):
+            while self.engine.send(self.stream_id, self.message, False, time.monotonic_ns()):
+                pass
+            self.settle()
 
 
 def ours(size: int, seconds: float, sockets: list[socket.socket]) -> Meter:
     """A transfer."""
-    left, right = (Owner(role, at) for role, at in zip(("client", "server"), sockets, strict=True))
-    ends, message, stream_id, meter = (left, right), bytes(size), -1, Meter()
-    while time.monotonic() < meter.begun + seconds:
-        left.turn()
-        meter.heard += right.turn()
-        if stream_id < 0 and left.engine.state == 3:
-            stream_id, meter = left.engine.open_channel("bulk"), Meter()
-        while stream_id >= 0 and left.engine.send(stream_id, message, False, time.monotonic_ns()):
-            pass
-        left.send()
-        for at in select.select(sockets, [], [], min(end.wait() for end in ends))[0]:
-            (left if at is left.socket else right).receive()
+    ends: list[Owner] = [Sender(sockets[0], size), Owner("server", sockets[1])]
+    of, meter, until = dict(zip(sockets, ends, strict=True)), None, 0.0
+    while meter is None or time.monotonic() < until:
+        due = min(ends[0].deadline, ends[1].deadline)
+        for at in select.select(sockets, [], [], max(0, due - time.monotonic_ns()) / 1e9)[0]:
+            of[at].receive()
+        now = time.monotonic_ns()
+        for end in ends:
+            if end.deadline <= now:
+                end.expire(now)
+        if meter is None and ends[1].engine.state == State.ESTABLISHED:
+            meter = Meter()
+            until = meter.begun + seconds
+    meter.heard = ends[1].heard
     return meter
 
 
@@ -171,10 +197,16 @@ async def aiortc(size: int, seconds: float, sockets: list[socket.socket]) -> Met
     await opened.wait()
     meter.__init__()  # type: ignore[misc]
     message = bytes(size)
-    while time.monotonic() < meter.begun + seconds:
-        while channel.bufferedAmount < AIORTC_AHEAD:
-            channel.send(message)
-        await asyncio.sleep(0.001)
+    room = asyncio.Event()
+    channel.bufferedAmountLowThreshold = AIORTC_AHEAD // 2
+    channel.on("bufferedamountlow", room.set)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:  # told when there is room, as ours is: looking every millisecond would be half of its CPU
+                room.clear()
+                while channel.bufferedAmount < AIORTC_AHEAD:
+                    channel.send(message)
+                await room.wait()
     return meter
 
 

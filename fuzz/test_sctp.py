@@ -23,7 +23,8 @@ REASONS = frozenset(COMPILED.REASONS)
 # Wholly uncompiled, chunks too: their compiled classes take nothing but bytes, and counting needs a kind of its own.
 COUNTING = load_uncompiled("transceiverd.sctp.packet")
 UNCOMPILED_CHUNKS = load_uncompiled("transceiverd.sctp.chunks")
-COUNTING.Data, COUNTING.Sack = UNCOMPILED_CHUNKS.Data, UNCOMPILED_CHUNKS.Sack  # type: ignore[attr-defined]
+for name in ("Data", "Sack", "new_data", "new_sack"):
+    setattr(COUNTING, name, getattr(UNCOMPILED_CHUNKS, name))
 
 
 def described(found: Any) -> Any:

@@ -78,6 +78,25 @@ def test_engine_sends_no_more_than_a_burst_at_once() -> None:
     assert sum(1 for _ in iter(left.poll_datagram, None)) <= left.config.burst_packets
 
 
+def test_engine_sacks_taken_together_release_what_they_would_one_by_one() -> None:
+    """Whoever takes a batch of packets before it answers must not be slower for it: a burst for each, no more."""
+    wire = established()
+    left, right = wire.left.engine, wire.right.engine
+    stream_id = left.open_channel("bulk")
+    wire.run(seconds=1)
+    left.send(stream_id, bytes(262_144), False, wire.now)
+    burst = left.config.burst_packets
+    sacks = []
+    for packet in iter(left.poll_datagram, None):
+        right.receive_datagram(packet, wire.now)
+        sacks += list(iter(right.poll_datagram, None))
+    assert len(sacks) > 1
+    for sack in sacks:
+        left.receive_datagram(sack, wire.now)
+    released = sum(1 for _ in iter(left.poll_datagram, None))
+    assert burst < released <= burst * len(sacks)
+
+
 def test_engine_can_be_polled_later() -> None:
     """An owner whose budget is spent stops polling; nothing is lost and nothing grows old meanwhile."""
     wire = established()

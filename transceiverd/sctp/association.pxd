@@ -3,6 +3,7 @@
 
 import cython
 from transceiverd.sctp.reception cimport Reception
+from transceiverd.sctp.reset cimport StreamReset
 from transceiverd.sctp.rto cimport RetransmissionTimeout
 from transceiverd.sctp.transmission cimport Transmission
 
@@ -15,7 +16,7 @@ cdef class Association:
     cdef public object remote_init             # Init, or None
     cdef public object features                # what the peer can do
     cdef public object state
-    cdef public object reset                   # StreamReset, or None before the peer is known
+    cdef public StreamReset reset              # None before the peer is known
     cdef public object remote_max_message_size
     cdef public Reception reception            # None before the peer is known
     cdef public Transmission transmission
@@ -37,6 +38,8 @@ cdef class Association:
     cdef public unsigned int local_port
     cdef public unsigned int remote_port
     cdef public unsigned int peer_tag
+    cdef public unsigned int local_tag
+    cdef public long long room_at              # bytes
     cdef public unsigned int peer_streams
     cdef public int parity                     # of our stream ids
     cdef public bint has_local_init

@@ -30,7 +30,7 @@ from transceiverd.sctp.events import (
 from transceiverd.sctp.initiation import NO_FEATURES, STREAMS, RandomBytes, features_of, new_init
 from transceiverd.sctp.outbound import PRIORITY_NORMAL
 from transceiverd.sctp.packet import parse_init, parse_packet, serialize_packet
-from transceiverd.sctp.reception import DELAYED, Reception
+from transceiverd.sctp.reception import Reception
 from transceiverd.sctp.reset import StreamReset
 from transceiverd.sctp.rto import RetransmissionTimeout
 from transceiverd.sctp.states import CARRIES_DATA_IN, CARRIES_DATA_OUT, TRANSITIONS, State
@@ -45,9 +45,10 @@ class Association:
     __slots__ = (
         "carries_in", "carries_out", "channels", "config", "control", "cookie_due", "cookie_echo", "cookie_key",
         "done", "drops", "events", "features", "has_local_init", "heartbeat_at", "heartbeat_nonce",
-        "heartbeat_sent_at", "local_init", "local_port", "now", "packets", "parity", "peer_streams", "peer_tag",
-        "random_bytes", "reception", "refusals", "remote_init", "remote_max_message_size", "remote_port", "reset",
-        "rto", "state", "t1", "t1_count", "t2", "t2_count", "transmission", "zero_checksum",
+        "heartbeat_sent_at", "local_init", "local_port", "local_tag", "now", "packets", "parity", "peer_streams",
+        "peer_tag", "random_bytes", "reception", "refusals", "remote_init", "remote_max_message_size",
+        "remote_port", "reset", "room_at", "rto", "state", "t1", "t1_count", "t2", "t2_count", "transmission",
+        "zero_checksum",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class Association:
         """`remote_max_message_size` 0: any size. `local_init`, `remote_init`: whole INIT chunks that the SDP carried
         (SNAP); MalformedPacket if one is not."""
         self.config = config
+        self.room_at = config.send_buffer_bytes // 2  # whoever was refused may try again when half of it is free
         self.local_port = local_port
         self.remote_port = remote_port
         self.parity = 0 if dtls_role == "client" else 1
@@ -75,6 +77,7 @@ class Association:
         self.drops = drops
         self.has_local_init = local_init is not None
         self.local_init: Init = new_init(config, random_bytes) if local_init is None else parse_init(local_init)
+        self.local_tag = self.local_init.tag  # what the peer must put into its packets
         self.remote_init: Init | None = None if remote_init is None else parse_init(remote_init)
         self.cookie_key = random_bytes(KEY_SIZE)
         self.enter(State.CLOSED)
@@ -209,16 +212,7 @@ class Association:
 
     def next_timeout(self) -> Timeout | None:
         """The earliest deadline."""
-        if self.state is State.DONE:
-            return None
-        timers = [(self.t1, "t1-init"), (self.t2, "t2-shutdown"), (self.heartbeat_at, "heartbeat"),
-                  (self.transmission.t3, "t3-rtx")]  # fmt: skip
-        if self.reset is not None:
-            timers.append((self.reset.deadline, "stream-reset"))
-        if self.reception is not None and self.reception.sack_wanted == DELAYED:
-            timers.append((self.reception.sack_deadline, "sack"))
-        running = [Timeout(deadline, reason) for deadline, reason in timers if deadline]
-        return min(running, default=None)
+        return None if self.done else dispatch.next_timeout(self)
 
     def poll_datagram(self) -> bytes | None:
         """The next packet to send, made now."""
@@ -293,11 +287,6 @@ class Association:
 
     # ------------------------------------------------------------------ between: for the modules of this folder
 
-    @property
-    def local_tag(self) -> int:
-        """What the peer must put into its packets."""
-        return self.local_init.tag
-
     def reception_now(self) -> Reception:
         """The receiving half, which is there from COOKIE_ECHOED on."""
         assert self.reception is not None
@@ -347,6 +336,7 @@ class Association:
         """Everything of this association is void; another begins (RFC 9260 5.2.4.1)."""
         self.events.extend(ChannelClosed(stream_id) for stream_id in self.channels)
         self.local_init = self.local_init._replace(tag=local_tag, initial_tsn=local_tsn)
+        self.local_tag = local_tag
         self.control.clear()
         self._clear()
 
@@ -392,7 +382,7 @@ class Association:
             self.transmission.queue.low = []
             for stream_id in dict.fromkeys(low):
                 self.events.append(BufferedAmountLow(stream_id))
-        if self.refusals:
+        if self.refusals and self.transmission.buffered <= self.room_at:
             channels.tell_room(self)
 
     def _advance_clock(self, now: int) -> None:

@@ -138,8 +138,6 @@ def send(association: "Association", stream_id: int, data: bytes, is_text: bool,
 
 def tell_room(association: "Association") -> None:
     """Whoever was refused may try again once half of the send buffer is free."""
-    if association.transmission.buffered > association.config.send_buffer_bytes // 2:
-        return
     association.refusals = False
     for channel in association.channels.values():
         if channel.refused:

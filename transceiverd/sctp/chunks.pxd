@@ -1,6 +1,8 @@
 # cython: language_level=3
 # Types for chunks.py when it is compiled; what each thing means stands there.
 
+import cython
+
 
 cdef class Data:
     cdef public unsigned int tsn
@@ -32,3 +34,7 @@ cdef class Sack:
 
 cpdef bytes data_header(int flags, unsigned int size, unsigned int tsn, unsigned int stream_id, unsigned int sequence, unsigned int ppid)
 cpdef bytes i_data_header(int flags, unsigned int size, unsigned int tsn, unsigned int stream_id, unsigned int identifier, unsigned int last)
+@cython.locals(chunk=Data)
+cpdef Data new_data(unsigned int tsn, unsigned int stream_id, unsigned int sequence, unsigned int ppid, bytes payload, int flags, unsigned int fragment, bint interleaved)
+@cython.locals(chunk=Sack)
+cpdef Sack new_sack(unsigned int cumulative, unsigned int window, tuple gaps, tuple duplicates)

@@ -126,6 +126,26 @@ class Data:
         return head + self.payload + bytes(-size % 4)
 
 
+def new_data(
+    tsn: int, stream_id: int, sequence: int, ppid: int, payload: bytes, flags: int, fragment: int, interleaved: bool
+) -> Data:
+    """A `Data` as from its class, but no object is made of any number: one comes with every packet."""
+    chunk = Data.__new__(Data)
+    chunk.tsn = tsn
+    chunk.stream_id = stream_id
+    chunk.sequence = sequence
+    chunk.ppid = ppid
+    chunk.payload = payload
+    chunk.flags = flags
+    chunk.begins = (flags & 2) != 0
+    chunk.ends = (flags & 1) != 0
+    chunk.unordered = (flags & 4) != 0
+    chunk.immediate = (flags & 8) != 0
+    chunk.fragment = fragment
+    chunk.interleaved = interleaved
+    return chunk
+
+
 def data_header(flags: int, size: int, tsn: int, stream_id: int, sequence: int, ppid: int) -> bytes:
     """What stands before `size` bytes of user data in a DATA chunk."""
     return _DATA.pack(DATA, flags, size + DATA_HEADER_SIZE, tsn, stream_id, sequence, ppid)
@@ -167,6 +187,16 @@ class Sack:
         if size == 16:
             return head
         return head + struct.pack(f"!{2 * blocks}H{repeats}L", *self.gaps, *self.duplicates)
+
+
+def new_sack(cumulative: int, window: int, gaps: tuple[int, ...], duplicates: tuple[int, ...]) -> Sack:
+    """A `Sack` likewise."""
+    chunk = Sack.__new__(Sack)
+    chunk.cumulative = cumulative
+    chunk.window = window
+    chunk.gaps = gaps
+    chunk.duplicates = duplicates
+    return chunk
 
 
 class Init(NamedTuple):

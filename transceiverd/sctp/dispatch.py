@@ -8,6 +8,7 @@ taken. What completes at the end of the packet is then delivered.
 from typing import TYPE_CHECKING
 
 from shm.errors import MalformedPacket
+from transceiverd.engine import Timeout
 from transceiverd.sctp import channels, chunks, handshake, heartbeat, teardown
 from transceiverd.sctp import reset as stream_reset
 from transceiverd.sctp.chunks import (
@@ -27,6 +28,7 @@ from transceiverd.sctp.chunks import (
 )
 from transceiverd.sctp.errors import INVALID_STREAM, STALE_COOKIE, UNRECOGNIZED_CHUNK, Refused
 from transceiverd.sctp.packet import Packet
+from transceiverd.sctp.reception import DELAYED
 from transceiverd.sctp.states import State
 
 if TYPE_CHECKING:
@@ -47,7 +49,10 @@ def take(association: "Association", packet: Packet, now: int) -> None:
             raise Refused("init-not-alone")
         handshake.on_init(association, first, now)
         return
-    require_tag(association, packet.tag, first)
+    if not isinstance(first, Data) and not isinstance(first, Sack):
+        require_tag(association, packet.tag, first)
+    elif packet.tag != association.local_tag or not packet.tag:
+        raise Refused("tag-wrong")
     had_data = False
     for chunk in packet.chunks:
         try:
@@ -55,7 +60,7 @@ def take(association: "Association", packet: Packet, now: int) -> None:
         except (Refused, MalformedPacket) as refusal:
             association.drops[refusal.reason] += 1
             had_data = had_data or isinstance(chunk, Data)
-        if association.done or stops(chunk):
+        if association.done or (isinstance(chunk, Unknown) and not chunk.kind & 0x80):  # stop at this one (3.2)
             break
     settle(association, had_data, now)
 
@@ -69,18 +74,13 @@ def require_tag(association: "Association", tag: int, first: Chunk) -> None:
         raise Refused("tag-wrong")
 
 
-def stops(chunk: Chunk) -> bool:
-    """Whether what follows this chunk must not be looked at (3.2)."""
-    return isinstance(chunk, Unknown) and not chunk.kind & 0x80
-
-
 def take_chunk(association: "Association", chunk: Chunk, tag: int, now: int) -> bool:
     """One chunk; whether it was DATA or moved the cumulative TSN."""
     if isinstance(chunk, Data):
         on_data(association, chunk)
         return True
     if isinstance(chunk, Sack):
-        if association.state < State.COOKIE_ECHOED:
+        if not association.carries_in and association.state < State.COOKIE_ECHOED:
             raise Refused("sack-unexpected")
         association.transmission.on_sack(chunk, now)
         return False
@@ -250,3 +250,20 @@ def on_timeout(association: "Association", now: int) -> None:
         association.send_control(reset.chunk())
     if not alive:
         association.give_up("retransmissions exhausted")
+
+
+def next_timeout(association: "Association") -> Timeout | None:
+    """The earliest deadline of what runs, and its name. Asked after every packet, so without a list of them all."""
+    reset, reception = association.reset, association.reception
+    at, reason = association.heartbeat_at, "heartbeat"
+    if association.transmission.t3 and not 0 < at <= association.transmission.t3:
+        at, reason = association.transmission.t3, "t3-rtx"
+    if reception is not None and reception.sack_wanted == DELAYED and not 0 < at <= reception.sack_deadline:
+        at, reason = reception.sack_deadline, "sack"
+    if association.t1 and not 0 < at <= association.t1:
+        at, reason = association.t1, "t1-init"
+    if association.t2 and not 0 < at <= association.t2:
+        at, reason = association.t2, "t2-shutdown"
+    if reset is not None and reset.deadline and not 0 < at <= reset.deadline:
+        at, reason = reset.deadline, "stream-reset"
+    return Timeout(at, reason) if at else None

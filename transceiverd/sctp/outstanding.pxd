@@ -24,6 +24,10 @@ cdef class SentChunk:
     cpdef long long cost(self)
 
 
+@cython.locals(chunk=SentChunk)
+cpdef SentChunk new_chunk(long long tsn, OutboundMessage message, long long offset, int size, unsigned int fragment)
+
+
 cdef class Outstanding:
     cdef public long long cumulative   # everything up to it is acknowledged
     cdef public long long next_tsn

@@ -40,6 +40,15 @@ class SentChunk:
         return self.size + 16
 
 
+def new_chunk(tsn: int, message: OutboundMessage, offset: int, size: int, fragment: int) -> SentChunk:
+    """A `SentChunk` as from its class, but no object is made of any number: one comes with every packet."""
+    chunk = SentChunk.__new__(SentChunk)
+    chunk.tsn, chunk.message, chunk.offset, chunk.size, chunk.fragment = tsn, message, offset, size, fragment
+    chunk.begins, chunk.ends = offset == 0, offset + size == len(message.data)
+    chunk.state, chunk.sent_at, chunk.transmissions, chunk.misses, chunk.miss_after = IN_FLIGHT, 0, 1, 0, -1
+    return chunk
+
+
 class Outstanding:
     """`cumulative`: everything up to it is acknowledged. `flight`: bytes believed to be under way."""
 
@@ -76,7 +85,7 @@ class Outstanding:
 
     def append(self, message: OutboundMessage, size: int, fragment: int, now: int) -> SentChunk:
         """The next `size` bytes of `message` get a TSN and are on their way."""
-        chunk = SentChunk(self.next_tsn, message, message.sent, size, fragment)
+        chunk = new_chunk(self.next_tsn, message, message.sent, size, fragment)
         chunk.sent_at = now
         self.next_tsn += 1
         self.chunks.append(chunk)
@@ -88,7 +97,7 @@ class Outstanding:
 
     def append_end(self, message: OutboundMessage, fragment: int) -> None:
         """A TSN for the end of a message that is given up half sent, so that a FORWARD-TSN can pass its beginning."""
-        chunk = SentChunk(self.next_tsn, message, message.sent, 0, fragment)
+        chunk = new_chunk(self.next_tsn, message, message.sent, 0, fragment)
         chunk.state = ABANDONED
         chunk.ends = True
         self.next_tsn += 1

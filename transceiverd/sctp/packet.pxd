@@ -3,7 +3,7 @@
 
 import cython
 from transceiverd.sctp.checksum cimport packet_checksum
-from transceiverd.sctp.chunks cimport Data, Sack
+from transceiverd.sctp.chunks cimport Data, Sack, new_data, new_sack
 
 
 cdef class Packet:
@@ -13,7 +13,7 @@ cdef class Packet:
     cdef public list chunks
 
 
-@cython.locals(size=Py_ssize_t, checksum=cython.uint)
+@cython.locals(size=Py_ssize_t, checksum=cython.uint, packet=Packet)
 cpdef Packet parse_packet(bytes data, bint zero_checksum=*)
 @cython.locals(size=Py_ssize_t, length=Py_ssize_t)
 cpdef list parse_chunks(bytes data, Py_ssize_t position)

@@ -28,6 +28,8 @@ from transceiverd.sctp.chunks import (
     Signal,
     SkippedStream,
     Unknown,
+    new_data,
+    new_sack,
 )
 
 HEADER_SIZE = 12  # bytes: ports, verification tag, checksum
@@ -70,7 +72,12 @@ def parse_packet(data: bytes, zero_checksum: bool = False) -> Packet:
     checksum = u32_little(data, 8)
     if (checksum or not zero_checksum) and checksum != packet_checksum(data):
         raise MalformedPacket("sctp-checksum")
-    return Packet(u16(data, 0), u16(data, 2), u32(data, 4), parse_chunks(data, HEADER_SIZE))
+    packet = Packet.__new__(Packet)  # as by its class, without an object for each number
+    packet.source_port = u16(data, 0)
+    packet.destination_port = u16(data, 2)
+    packet.tag = u32(data, 4)
+    packet.chunks = parse_chunks(data, HEADER_SIZE)
+    return packet
 
 
 def parse_chunks(data: bytes, position: int) -> list[Chunk]:
@@ -106,13 +113,15 @@ def read_data(data: bytes, start: int, end: int) -> Data:
     """A DATA chunk (RFC 9260 3.3.1); its user data may be empty here, the engine judges that."""
     if end - start < 16:
         raise MalformedPacket("sctp-chunk-short")
-    return Data(
+    return new_data(
         u32(data, start + 4),
         u16(data, start + 8),
         u16(data, start + 10),
         u32(data, start + 12),
         data[start + 16 : end],
         data[start + 1],
+        0,
+        False,
     )
 
 
@@ -122,7 +131,7 @@ def read_i_data(data: bytes, start: int, end: int) -> Data:
         raise MalformedPacket("sctp-chunk-short")
     flags = data[start + 1]
     last = u32(data, start + 16)
-    return Data(
+    return new_data(
         u32(data, start + 4),
         u16(data, start + 8),
         u32(data, start + 12),
@@ -149,7 +158,7 @@ def read_sack(data: bytes, start: int, end: int) -> Sack:
         gaps = struct.unpack_from(f"!{2 * blocks}H", data, position)
     if repeats:
         duplicates = struct.unpack_from(f"!{repeats}L", data, position + 4 * blocks)
-    return Sack(u32(data, start), u32(data, start + 4), gaps, duplicates)
+    return new_sack(u32(data, start), u32(data, start + 4), gaps, duplicates)
 
 
 def read_control(kind: int, flags: int, value: bytes) -> Chunk:

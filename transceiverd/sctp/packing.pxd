@@ -3,9 +3,9 @@
 
 import cython
 from transceiverd.sctp.association cimport Association
-from transceiverd.sctp.packet cimport serialize_packet
 from transceiverd.sctp.reception cimport Reception
 from transceiverd.sctp.transmission cimport Transmission
+from transceiverd.sctp.writing cimport packet
 
 
 @cython.locals(parts=list, zero_checksum=cython.bint)

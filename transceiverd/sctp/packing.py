@@ -7,9 +7,10 @@ Called by `Association.poll_datagram` once a packet. A SACK whose delay is not o
 from typing import TYPE_CHECKING
 
 from transceiverd.sctp.chunks import COOKIE_ECHO
-from transceiverd.sctp.packet import HEADER_SIZE, serialize_packet
+from transceiverd.sctp.packet import HEADER_SIZE
 from transceiverd.sctp.reception import AT_ONCE, DELAYED
 from transceiverd.sctp.states import State
+from transceiverd.sctp.writing import packet
 
 if TYPE_CHECKING:
     from transceiverd.sctp.association import Association
@@ -20,6 +21,13 @@ SACK_SIZE = 16  # bytes of one without gaps or duplicates; one that has any does
 
 def make_packet(association: "Association") -> bytes | None:
     """The next packet, or None when nothing may or needs to leave."""
+    if not (
+        association.reception_now().sack_wanted == AT_ONCE
+        or association.control
+        or association.cookie_due
+        or association.transmission.may_send()
+    ):
+        return None
     parts = chunks_due(association)
     if not parts and association.transmission.forward_due:
         parts = chunks_due(association)  # giving up a message has made it due
@@ -27,14 +35,13 @@ def make_packet(association: "Association") -> bytes | None:
         return None
     # A COOKIE ECHO always has its checksum (RFC 9653 5.2).
     zero_checksum = association.zero_checksum and parts[0][0] != COOKIE_ECHO
-    ports = association.local_port, association.remote_port
-    return serialize_packet(*ports, association.peer_tag, parts, zero_checksum)
+    return packet(association.local_port, association.remote_port, association.peer_tag, parts, zero_checksum)
 
 
 def chunks_due(association: "Association") -> list[bytes]:
     """The chunks of one packet."""
     parts: list[bytes] = []
-    room = association.config.mtu - HEADER_SIZE
+    room = association.transmission.mtu - HEADER_SIZE
     may_send_data = association.carries_out
     if association.cookie_due:
         association.cookie_due = False

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """Stream reset: our request and the peer's, each with its sequence numbers (RFC 6525 3, 4, 5).
 
 Owned by the association. At most one request of ours is under way; streams that want a reset meanwhile wait. A request

@@ -2,6 +2,7 @@
 # Types for tracker.py when it is compiled; what each thing means stands there.
 
 import cython
+from transceiverd.sctp.writing cimport sack_chunk
 
 
 cdef class TsnTracker:
@@ -19,5 +20,5 @@ cdef class TsnTracker:
     @cython.locals(gaps=list)
     cpdef object absorb(self)
     cpdef object repeat(self, long long tsn)
-    @cython.locals(cumulative=cython.longlong)
+    @cython.locals(duplicates=list)
     cpdef bytes sack(self, unsigned int window)

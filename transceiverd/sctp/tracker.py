@@ -5,7 +5,7 @@ Called by `reception.py` for every DATA chunk. Bounded: at most GAPS_MAX ranges 
 away than a SACK can say.
 """
 
-from transceiverd.sctp.chunks import Sack
+from transceiverd.sctp.writing import sack_chunk
 
 GAPS_MAX = 200  # ranges; 4 bytes each in the SACK, which must fit a packet with its duplicates
 DUPLICATES_MAX = 20  # reported in one SACK; more tell the sender nothing new
@@ -91,9 +91,7 @@ class TsnTracker:
 
     def sack(self, window: int) -> bytes:
         """The SACK chunk as it stands now; duplicates are reported once."""
-        cumulative = self.cumulative
-        gaps = tuple([tsn - cumulative for tsn in self.gaps if tsn - cumulative <= OFFSET_MAX])
-        duplicates = tuple(self.duplicates)
+        duplicates = self.duplicates
         if duplicates:
             self.duplicates = []
-        return Sack(cumulative & 0xFFFFFFFF, window, gaps[: len(gaps) & ~1], duplicates).serialize()
+        return sack_chunk(self.cumulative, window, self.gaps, duplicates)

@@ -2,11 +2,12 @@
 # Types for transmission.py when it is compiled; what each thing means stands there.
 
 import cython
-from transceiverd.sctp.chunks cimport Sack, data_header, i_data_header
+from transceiverd.sctp.chunks cimport Sack
 from transceiverd.sctp.congestion cimport CongestionWindow
 from transceiverd.sctp.outbound cimport OutboundMessage, SendQueue
 from transceiverd.sctp.outstanding cimport Outstanding, SentChunk
 from transceiverd.sctp.rto cimport RetransmissionTimeout
+from transceiverd.sctp.writing cimport data_chunk, i_data_chunk
 
 
 cdef class Transmission:
@@ -30,7 +31,9 @@ cdef class Transmission:
     cdef public bint partial
     cdef public bint forward_due
     cdef public bint recover
+    cdef public bint answered
 
+    cpdef bint may_send(self)
     cpdef object push(self, OutboundMessage message)
     @cython.locals(outstanding=Outstanding, before=cython.longlong, flight_before=cython.longlong, rtt=cython.longlong)
     cpdef object on_sack(self, Sack sack, long long now)
@@ -42,7 +45,7 @@ cdef class Transmission:
     cpdef object send_new(self, list parts, int room, long long now)
     @cython.locals(remaining=cython.longlong, whole=cython.int)
     cpdef int fragment_size(self, OutboundMessage message, int room) except -2
-    @cython.locals(message=OutboundMessage, size=cython.int, flags=cython.int, data=bytes, tsn=cython.uint)
+    @cython.locals(message=OutboundMessage, flags=cython.int, tsn=cython.uint, sequence=cython.uint, last=cython.uint, data=bytes, offset=Py_ssize_t, size=Py_ssize_t)
     cpdef bytes serialize(self, SentChunk chunk)
     @cython.locals(outstanding=Outstanding, chunk=SentChunk, index=Py_ssize_t)
     cpdef object give_up_lost(self, long long now)

@@ -13,25 +13,28 @@ from transceiverd.sctp.chunks import (
     ForwardTsn,
     Sack,
     SkippedStream,
-    data_header,
-    i_data_header,
 )
 from transceiverd.sctp.congestion import CongestionWindow
 from transceiverd.sctp.outbound import OutboundMessage, SendQueue
 from transceiverd.sctp.outstanding import ABANDONED, LOST, Outstanding, SentChunk
 from transceiverd.sctp.packet import HEADER_SIZE
 from transceiverd.sctp.rto import RetransmissionTimeout
+from transceiverd.sctp.writing import data_chunk, i_data_chunk
 
 FORWARD_STREAMS_MAX = 100  # streams named in one FORWARD-TSN: 800 bytes of I-FORWARD-TSN
 FRAGMENT_MIN = 400  # bytes; a message is not cut for less room than this left in a packet
 
 
 class Transmission:
-    """`peer_window`: what the last SACK said; `allowance`: packets that may still leave for the last event."""
+    """`peer_window`: what the last SACK said; `allowance`: packets that may still leave for the last event.
+
+    `answered`: something left since that. SACKs that came together may release as much as one by one.
+    """
 
     __slots__ = (
         "advanced",
         "allowance",
+        "answered",
         "buffered",
         "burst",
         "errors",
@@ -74,6 +77,7 @@ class Transmission:
         self.peer_window = 0
         self.buffered = 0  # cost of all messages held
         self.allowance = burst
+        self.answered = True
         self.t3 = 0  # deadline of T3-rtx; 0: not running
         self.errors = 0  # T3 in a row
         self.recover = False  # the first packet of a fast retransmit goes whatever the window says
@@ -108,7 +112,8 @@ class Transmission:
         elif outstanding.newly:
             self.rto.recover()
         self.peer_window = sack.window
-        self.allowance = self.burst
+        self.allowance = self.burst if self.answered else self.allowance + self.burst
+        self.answered = False
         self.buffered -= outstanding.released
         if outstanding.newly or not sack.window:
             self.errors = 0  # it lives; a closed window is no fault of the path (6.1 A)
@@ -138,6 +143,12 @@ class Transmission:
 
     # ------------------------------------------------------------------ out
 
+    def may_send(self) -> bool:
+        """Whether `fill` could find anything to do now: most polls find nothing, and shall cost next to nothing."""
+        if self.forward_due or self.outstanding.lost:
+            return True
+        return self.allowance > 0 and len(self.queue.active) > 0 and self.outstanding.flight < self.window.size
+
     def fill(self, parts: list[bytes], room: int, now: int) -> None:
         """Append as many chunks as fit `room` and the windows allow; first what was lost, then what is new."""
         if self.allowance <= 0:
@@ -150,6 +161,7 @@ class Transmission:
         if len(parts) == count:
             return
         self.allowance -= 1
+        self.answered = True
         self.recover = False
         self.last_sent = now
         if not self.t3:
@@ -208,16 +220,14 @@ class Transmission:
     def serialize(self, chunk: SentChunk) -> bytes:
         """The bytes of a chunk."""
         message = chunk.message
-        size = chunk.size
         flags = (2 if chunk.begins else 0) | (1 if chunk.ends else 0) | (4 if message.unordered else 0)
         tsn = chunk.tsn & 0xFFFFFFFF
+        sequence = message.sequence & 0xFFFFFFFF
+        data, offset, size = message.data, chunk.offset, chunk.size
         if self.interleaved:
             last = message.ppid if chunk.begins else chunk.fragment
-            head = i_data_header(flags, size, tsn, message.stream_id, message.sequence & 0xFFFFFFFF, last)
-        else:
-            head = data_header(flags, size, tsn, message.stream_id, message.sequence & 0xFFFF, message.ppid)
-        data = message.data if size == len(message.data) else message.data[chunk.offset : chunk.offset + size]
-        return head + data + b"\0\0\0"[: -size & 3]
+            return i_data_chunk(flags, tsn, message.stream_id, sequence, last, data, offset, size)
+        return data_chunk(flags, tsn, message.stream_id, sequence & 0xFFFF, message.ppid, data, offset, size)
 
     # ------------------------------------------------------------------ partial reliability
 
