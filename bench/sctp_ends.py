@@ -26,7 +26,7 @@ from transceiverd.sctp.events import AssociationEstablished, BufferedAmountLow, 
 from transceiverd.sctp.states import State
 
 BATCH = 32  # packets taken before the other end is looked at
-TOGETHER = 4  # packets taken before they are answered; as many as a sender may let go for one SACK (Max.Burst)
+TOGETHER = 4  # packets of a batch that are answered together: well below Max.Burst, so that no sender waits
 PACKET_BYTES = 4_000
 BUFFER_BYTES = 4 << 20
 SO_RCVBUFFORCE = 33

@@ -90,9 +90,14 @@ def test_engine_sacks_taken_together_release_what_they_would_one_by_one() -> Non
     for packet in iter(left.poll_datagram, None):
         right.receive_datagram(packet, wire.now)
         sacks += list(iter(right.poll_datagram, None))
+    left.receive_datagram(sacks.pop(0), wire.now)
+    while left.poll_datagram() is not None:
+        pass  # now the window is full
     assert len(sacks) > 1
+    before = left.transmission.window.size
     for sack in sacks:
         left.receive_datagram(sack, wire.now)
+    assert left.transmission.window.size >= before + len(sacks) * left.config.mtu  # each finds the window in use
     released = sum(1 for _ in iter(left.poll_datagram, None))
     assert burst < released <= burst * len(sacks)
 

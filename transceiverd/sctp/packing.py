@@ -21,6 +21,7 @@ SACK_SIZE = 16  # bytes of one without gaps or duplicates; one that has any does
 
 def make_packet(association: "Association") -> bytes | None:
     """The next packet, or None when nothing may or needs to leave."""
+    association.transmission.answered = True
     if not (
         association.reception_now().sack_wanted == AT_ONCE
         or association.control

@@ -21,6 +21,7 @@ cdef class Transmission:
     cdef public long long t3               # ns; 0: not running
     cdef public long long forward_sent_at  # ns
     cdef public long long last_sent        # ns
+    cdef public long long flight_before    # bytes
     cdef public int mtu                    # bytes
     cdef public int header_size            # bytes before the user data of a chunk
     cdef public int burst                  # packets
@@ -35,7 +36,7 @@ cdef class Transmission:
 
     cpdef bint may_send(self)
     cpdef object push(self, OutboundMessage message)
-    @cython.locals(outstanding=Outstanding, before=cython.longlong, flight_before=cython.longlong, rtt=cython.longlong)
+    @cython.locals(outstanding=Outstanding, before=cython.longlong, size=cython.longlong, rtt=cython.longlong)
     cpdef object on_sack(self, Sack sack, long long now)
     @cython.locals(count=Py_ssize_t)
     cpdef object fill(self, list parts, int room, long long now)

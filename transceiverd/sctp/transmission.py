@@ -28,7 +28,8 @@ FRAGMENT_MIN = 400  # bytes; a message is not cut for less room than this left i
 class Transmission:
     """`peer_window`: what the last SACK said; `allowance`: packets that may still leave for the last event.
 
-    `answered`: something left since that. SACKs that came together may release as much as one by one.
+    `answered`: it was polled since that. SACKs that came together release and widen as much as they would one by one;
+    `flight_before` is what was under way before the first of them.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Transmission:
         "burst",
         "errors",
         "errors_max",
+        "flight_before",
         "forward_due",
         "forward_sent_at",
         "header_size",
@@ -78,6 +80,7 @@ class Transmission:
         self.buffered = 0  # cost of all messages held
         self.allowance = burst
         self.answered = True
+        self.flight_before = 0
         self.t3 = 0  # deadline of T3-rtx; 0: not running
         self.errors = 0  # T3 in a row
         self.recover = False  # the first packet of a fast retransmit goes whatever the window says
@@ -105,7 +108,9 @@ class Transmission:
     def on_sack(self, sack: Sack, now: int) -> None:
         """Apply a SACK. Raises Refused or ProtocolViolation."""
         outstanding = self.outstanding
-        before, flight_before = outstanding.cumulative, outstanding.flight
+        before = outstanding.cumulative
+        if self.answered:
+            self.flight_before = outstanding.flight
         rtt = outstanding.acknowledge(sack, now)
         if rtt >= 0:
             self.rto.measure(rtt)
@@ -118,7 +123,9 @@ class Transmission:
         if outstanding.newly or not sack.window:
             self.errors = 0  # it lives; a closed window is no fault of the path (6.1 A)
         if outstanding.cumulative > before:
-            self.window.on_acknowledged(outstanding.newly, flight_before, outstanding.cumulative)
+            size = self.window.size
+            self.window.on_acknowledged(outstanding.newly, self.flight_before, outstanding.cumulative)
+            self.flight_before += self.window.size - size  # by the next SACK a sender that was polled would use it
             self.t3 = now + self.rto.value if outstanding.count() else 0
         if outstanding.lost:
             self.on_loss()
@@ -161,7 +168,6 @@ class Transmission:
         if len(parts) == count:
             return
         self.allowance -= 1
-        self.answered = True
         self.recover = False
         self.last_sent = now
         if not self.t3:
