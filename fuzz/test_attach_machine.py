@@ -6,6 +6,7 @@ The control socket, its conversations, the offers, the segments, the flow tables
 product's; only a worker's process is not (attach_world.py).
 """
 
+import gc
 import os
 import socket
 import tempfile
@@ -326,6 +327,7 @@ class AttachMachine(RuleBasedStateMachine):
 
 def test_attach_any_order() -> None:
     """See above."""
+    gc.collect()  # what other tests left would give its descriptors back in the middle of our count
     run_state_machine_as_test(
         AttachMachine,
         settings=settings(

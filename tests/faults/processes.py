@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.daemons import wait_for
 from tests.faults.drill import Drill, same
-from tests.faults.field import CALLS, Demand, Field, Outcome
+from tests.faults.field import CALLS, OVERTAKEN, Demand, Field, Outcome
 from tests.faults.quota import quota
 
 STARVED_SHARE = 0.03  # of a CPU
@@ -81,9 +81,12 @@ ANEW = Demand(calls_lost=CALLS, new_call_ms=15_000)
 KILLED, ASKED = signal.SIGKILL, signal.SIGTERM
 
 DRILLS = [
-    Drill("relay worker killed", kill("relayd-worker0"), Demand(packets_lost=BATCHES, silence_ms=500)),
-    Drill("relay worker stopped", stop("relayd-worker0"), Demand(packets_lost=BATCHES, silence_ms=2500)),
-    Drill("relay worker starved to 3 % of a CPU", starve("relayd-worker0"), Demand(packets_lost=0)),
+    Drill("relay worker killed", kill("relayd-worker0"),
+          Demand(packets_lost=BATCHES, late=OVERTAKEN, silence_ms=500)),
+    Drill("relay worker stopped", stop("relayd-worker0"),
+          Demand(packets_lost=BATCHES, late=OVERTAKEN, silence_ms=2500)),
+    Drill("relay worker starved to 3 % of a CPU", starve("relayd-worker0"),
+          Demand(packets_lost=0, late=OVERTAKEN)),
     Drill("transceiver killed", kill("transceiver0"), Demand(packets_lost=0)),
     Drill("transceiver stopped", stop("transceiver0"), Demand(packets_lost=0)),
     Drill("transceiver starved to 3 % of a CPU", starve("transceiver0"), Demand()),

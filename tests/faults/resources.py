@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.daemons import Server
 from tests.faults.drill import Drill, Ground, same
-from tests.faults.field import Demand, Field, Outcome
+from tests.faults.field import OVERTAKEN, Demand, Field, Outcome
 from tests.faults.processes import BATCHES
 
 SHORT_SECONDS = 1.5
@@ -96,7 +96,8 @@ DRILLS = [
     Drill("no descriptors: both transceivers", without(_no_descriptors, FD, ["transceiver0", "transceiver1"]),
           Demand(packets_lost=0)),
     Drill("no descriptors: relayd's supervisor, and a worker is killed",
-          without(_no_descriptors, FD, ["relayd"], killed="relayd-worker0"), Demand(packets_lost=BATCHES)),
+          without(_no_descriptors, FD, ["relayd"], killed="relayd-worker0"),
+          Demand(packets_lost=BATCHES, late=OVERTAKEN)),
     Drill("no descriptors: transceiverd's supervisor, and a transceiver is killed",
           without(_no_descriptors, FD, ["transceiverd"], killed="transceiver0"),
           Demand(packets_lost=0)),
@@ -108,7 +109,8 @@ DRILLS = [
           Demand(packets_lost=0)),
     Drill("no memory: signalling", without(_no_memory, AS, ["signalling"]), Demand(packets_lost=0)),
     Drill("no memory: relayd's supervisor, and a worker is killed",
-          without(_no_memory, AS, ["relayd"], killed="relayd-worker0"), Demand(packets_lost=BATCHES)),
+          without(_no_memory, AS, ["relayd"], killed="relayd-worker0"),
+          Demand(packets_lost=BATCHES, late=OVERTAKEN)),
     Drill("no memory: transceiverd's supervisor, and a transceiver is killed",
           without(_no_memory, AS, ["transceiverd"], killed="transceiver0"), Demand(packets_lost=0)),
 ]  # fmt: skip

@@ -48,5 +48,7 @@ def markdown(rows: Iterable[tuple[str, Outcome]]) -> Iterator[str]:
         if outcome.calls_lost and outcome.calls_lost == outcome.calls_doomed:
             lost += ", its own"
         packets = f"{outcome.packets_lost} of {outcome.packets_sent}" if outcome.packets_sent else "-"
+        if outcome.late:
+            packets += f", {outcome.late} late"
         silence = f"{outcome.silence_ms:.0f} ms" if outcome.packets_sent else "-"
         yield f"| {name} | {lost} | {packets} | {silence} | {outcome.new_call_ms:.0f} ms |"

@@ -162,6 +162,7 @@ def test_ring_consumers_killed_at_random(at_most_once: bool) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(3))
 def test_ring_killed_a_thousand_times(seed: int) -> None:
     kill_producers(kills=1_000, seed=10 + seed)
