@@ -26,6 +26,7 @@ BUILD = HERE.parents[1] / "build" / "echo"
 JANUS_LIBRARIES = "/usr/lib/x86_64-linux-gnu/janus"
 JANUS_LOOPS = 2  # threads for all calls, one a CPU, instead of a thread a call
 START_SECONDS = 30.0
+SLOTS = 2048  # of the transceiver: more calls than two CPUs can carry
 
 
 class Missing(RuntimeError):
@@ -92,7 +93,7 @@ def module_version(sources: Path, module: str) -> str:
 @contextmanager
 def ringline() -> Iterator[Peer]:
     """Both daemons as `make run` starts them on two CPUs."""
-    with running(workers=2, transceivers=1) as server:
+    with running(workers=2, transceivers=1, slots=SLOTS) as server:
         pids = [pid for daemon in server.daemons.values() for pid in with_children(daemon.pid)]
         yield Peer("ringline", importlib.metadata.version("ringline"), server.calls_url, pids)
 
