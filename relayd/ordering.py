@@ -60,20 +60,29 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("daemon", choices=DAEMONS, nargs="?", help="default: first relayd, then transceiverd")
     parser.set_defaults(run=_reload)
     parser = subparsers.add_parser("keys", help="rotate or show the ufrag keys", description=KEYS, formatter_class=raw)
-    parser.add_argument("what", choices=("rotate", "show"))
+    parser.add_argument("what", choices=("rotate", "show"), metavar="{rotate,show}")
     parser.set_defaults(run=_keys)
     parser = subparsers.add_parser("upgrade", help="run the installed code without a call's loss", description=UPGRADE,
                                    formatter_class=raw)  # fmt: skip
     parser.add_argument("daemon", choices=DAEMONS, nargs="?", help="default: first relayd, then transceiverd")
-    parser.add_argument("--deadline", metavar="SECONDS",
+    parser.add_argument("--deadline", type=_number, metavar="SECONDS",
                         help="until calls in older transceivers end (default: [transceiver] upgrade_seconds)",
                         )  # fmt: skip
     parser.set_defaults(run=_upgrade)
     parser = subparsers.add_parser("drain", help="take no new calls, end with the last one", description=DRAIN,
                                    formatter_class=raw)  # fmt: skip
-    parser.add_argument("--deadline", metavar="SECONDS",
+    parser.add_argument("--deadline", type=_number, metavar="SECONDS",
                         help="until calls that live are ended (default: [transceiver] drain_seconds)")  # fmt: skip
     parser.set_defaults(run=_drain)
+
+
+def _number(text: str) -> str:
+    """As it was written, if it is a number at all; which ones are allowed the daemon knows."""
+    try:
+        float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed are seconds, as a number") from None
+    return text
 
 
 def _reload(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ layout; 4 `status --check`: something is not as it should be.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -30,6 +31,7 @@ from relayd.status import Status
 from relayd.status_check import complaints
 from relayd.status_view import render
 from shm.daemon.config import ConfigurationError
+from shm.daemon.release import RELEASE
 
 ENTRY_POINT_GROUP = "ringline.relayctl"
 
@@ -56,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="relayctl", epilog=EPILOG,
                                      description="Look at the running Ringline system, and give it orders.",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--version", action="version", version=RELEASE, help="print version and build, and exit")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the file that relayd was started with")
     parser.add_argument("--runtime-directory", type=Path, metavar="DIRECTORY", help="where relayd.sock is")
     subparsers = parser.add_subparsers(title="subcommands", required=True, metavar="SUBCOMMAND")
@@ -102,10 +105,10 @@ def _register_status(subparsers: "argparse._SubParsersAction[argparse.ArgumentPa
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text}: allowed are 0.1 to 3600 seconds")
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0.1 <= (seconds := float(text)) <= 3600:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text}: allowed are 0.1 to 3600 seconds")
 
 
 def _status(options: argparse.Namespace) -> int:

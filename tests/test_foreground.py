@@ -16,6 +16,7 @@ import pytest
 
 from tests.aiortc_caller import Caller
 from tests.daemons import free_port
+from transceiverd.scratch import scratch_directory
 
 COMMAND = (sys.executable, "-m", "relayd.relayctl", "run", "--workers", "1", "--transceivers", "1")
 
@@ -96,6 +97,24 @@ def test_foreground_lan_serves_https_with_a_token_and_a_qr_code(place: Path) -> 
         assert refused.stdout == "401"
     assert process.returncode == 0
     assert "https://" in "".join(lines)
+    assert list(place.iterdir()) == []
+
+
+def test_foreground_killed_run_is_tidied_up_by_the_next_and_a_living_one_is_left_alone(place: Path) -> None:
+    """A killed run cannot remove its directory, with a token and a TLS key in it."""
+
+    def ports() -> tuple[str, ...]:
+        return ("--udp-port", str(free_port(socket.SOCK_DGRAM)), "--http-port", str(free_port(socket.SOCK_STREAM)))
+
+    with _running(place, *ports()) as (process, _):
+        (left,) = place.iterdir()
+        process.kill()
+        process.wait()
+        assert left.exists()
+    with scratch_directory(place) as living, _running(place, *ports()):
+        assert living.exists()
+        assert not left.exists()
+        assert len(list(place.iterdir())) == 2
     assert list(place.iterdir()) == []
 
 

@@ -13,12 +13,10 @@ import ipaddress
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -29,6 +27,7 @@ import segno
 from shm.daemon.logs import set_up_logging
 from shm.daemon.process import die_with_parent
 from transceiverd.candidates import advertised_addresses
+from transceiverd.scratch import scratch_directory
 from transceiverd.signalling.selfsigned import make_certificate
 
 log = logging.getLogger("run")
@@ -37,6 +36,9 @@ UDP_PORT = 3478
 HTTP_PORT = 8080
 HTTPS_PORT = 8443
 PORTS_TRIED = 100
+PORT_MAX = 65_535
+WORKERS_MAX = 256  # as `relay.workers`
+TRANSCEIVERS_MAX = 64  # as `transceiver.count`
 READY_SECONDS = 20.0
 POLL_SECONDS = 0.1
 STOP_SECONDS = 8.0  # beyond transceiverd's own bound for saying goodbye
@@ -52,25 +54,42 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Entry point of the group `ringline.relayctl`."""
     parser = subparsers.add_parser("run", help="run both daemons in the foreground", description=DESCRIPTION)
     parser.add_argument("--lan", action="store_true", help="let phones on this network call: HTTPS, token, QR code")
-    parser.add_argument(
-        "--udp-port", type=int, default=UDP_PORT, metavar="N", help="default %(default)s or the next free"
-    )
-    parser.add_argument(
-        "--http-port", type=int, default=HTTP_PORT, metavar="N", help="default %(default)s or the next free"
-    )
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="relay workers (default: one a CPU)")
-    parser.add_argument("--transceivers", type=int, default=0, metavar="N", help="default: one for two CPUs")
+    number = parser.add_argument
+    number("--udp-port", type=_port, default=UDP_PORT, metavar="N", help="default %(default)s or the next free")
+    number("--http-port", type=_port, default=HTTP_PORT, metavar="N", help="default %(default)s or the next free")
+    number("--workers", type=_workers, default=0, metavar="N", help="relay workers (default: one a CPU)")
+    number("--transceivers", type=_transceivers, default=0, metavar="N", help="default: one for two CPUs")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run until Ctrl-C or until a daemon ends by itself."""
     set_up_logging("info", "ringline")
-    directory = Path(tempfile.mkdtemp(prefix="ringline-"))
     try:
-        return Foreground(options, directory).run()
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        with scratch_directory() as directory:
+            return Foreground(options, directory).run()
+    except OSError as error:
+        log.error("cannot start: %s", error)
+        return 1
+
+
+def _port(text: str) -> int:
+    return _whole(text, 1, PORT_MAX)
+
+
+def _workers(text: str) -> int:
+    return _whole(text, 0, WORKERS_MAX)
+
+
+def _transceivers(text: str) -> int:
+    return _whole(text, 0, TRANSCEIVERS_MAX)
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    with contextlib.suppress(ValueError):
+        if low <= (number := int(text)) <= high:
+            return number
+    raise argparse.ArgumentTypeError(f"{text}: allowed are {low} to {high}")
 
 
 class Foreground:
@@ -167,7 +186,10 @@ class Foreground:
         fragment = f"#token={self._token}" if self._token else ""
         print(f"\n  Open http://127.0.0.1:{self._http_port}/{fragment} and press Call. Ctrl-C ends.\n", flush=True)
         if self._options.lan:
-            for address in lan_addresses():
+            addresses = lan_addresses()
+            if not addresses:
+                log.warning("this machine has no IPv4 address that a phone could reach: see `ip address`")
+            for address in addresses:
                 url = f"https://{address}:{self._https_port}/{fragment}"
                 print(f"  On a phone in this network: {url}\n  (the browser will warn: the certificate is made here)\n")
                 segno.make(url, error="l").terminal(compact=True)
@@ -196,7 +218,8 @@ class Foreground:
 
 def free_port(wanted: int, address: str, purpose: str) -> int:
     """`wanted` or the next free TCP port above it; says so when it is another one. Raises OSError when none is free."""
-    for port in range(wanted, wanted + PORTS_TRIED):
+    last = min(wanted + PORTS_TRIED - 1, PORT_MAX)
+    for port in range(wanted, last + 1):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -207,7 +230,7 @@ def free_port(wanted: int, address: str, purpose: str) -> int:
         if port != wanted:
             log.warning("%s port %d is taken; using %d", purpose, wanted, port)
         return port
-    raise OSError(f"no free {purpose} port from {wanted} to {wanted + PORTS_TRIED - 1}")
+    raise OSError(f"no free {purpose} port from {wanted} to {last}")
 
 
 def lan_addresses() -> list[str]:

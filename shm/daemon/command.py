@@ -30,6 +30,7 @@ from shm.daemon.handover import HandoverRefused, Inherited, received
 from shm.daemon.lock import LockHeld, RuntimeDirectoryRefused
 from shm.daemon.logs import LEVELS, set_up_logging
 from shm.daemon.process import name_process
+from shm.daemon.release import RELEASE
 from shm.daemon.reload import Source
 
 log = logging.getLogger("supervisor")
@@ -156,5 +157,6 @@ class Command(Generic[C]):
                             help="print every option of the file with its meaning and default, and exit")  # fmt: skip
         parser.add_argument("--runtime-directory", type=Path, metavar="DIRECTORY",
                             help="where lock, socket and keys are (default: [ringline] runtime_directory)")  # fmt: skip
+        parser.add_argument("--version", action="version", version=RELEASE, help="print version and build, and exit")
         parser.add_argument("--log-level", choices=LEVELS, help="default: [ringline] log_level")
         return parser

@@ -115,7 +115,7 @@ def load(
     if len(data) > FILE_BYTES_MAX:
         raise ConfigurationError("too large", file=str(file), allowed=f"at most {FILE_BYTES_MAX} bytes")
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(
@@ -141,7 +141,7 @@ def parse(
     former = _take_new_names(document, RENAMED if renamed is None else renamed, sections, text, file)
     for name in document:
         if name not in known:
-            raise _unknown_key((name,), known, text, file, "unknown section")
+            raise _unknown_section(name, document[name], sections, known, text, file)
     return {
         name: _section(name, struct, document.get(name, {}), text, file, former) for name, struct in sections.items()
     }
@@ -197,6 +197,27 @@ def _syntax_error(error: tomllib.TOMLDecodeError, text: str, file: str) -> Confi
         key, first = twice
         return ConfigurationError(f"given twice, first on line {first}", file=file, line=line, key=dotted(key))
     return ConfigurationError(f"not TOML: {message[: place.start()]}", file=file, line=line)
+
+
+def _unknown_section(
+    name: str,
+    value: Any,
+    sections: Mapping[str, type[msgspec.Struct]],
+    known: frozenset[str],
+    text: str,
+    file: str,
+) -> ConfigurationError:
+    """Mostly a typo; or a key above the first header, as in files of daemons that have no sections."""
+    owners = [f"[{section}]" for section, struct in sections.items() if name in struct.__struct_encode_fields__]
+    if isinstance(value, dict):
+        return _unknown_key((name,), known, text, file, "unknown section")
+    return ConfigurationError(
+        "a key outside of any section",
+        file=file,
+        line=line_of(text, (name,)),
+        key=dotted((name,)),
+        allowed=f"below {' or '.join(owners)}" if owners else f"sections, [name]: {', '.join(sorted(known))}",
+    )
 
 
 def _unknown_key(

@@ -104,6 +104,23 @@ def test_config_unknown_key_names_the_nearest(text: str, line: int, key: str, ne
     assert nearest.rpartition(".")[2] in error.allowed
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "key", "allowed"),
+    [
+        ("port = 1\n[relay]\nworkers = 1", 1, "port", "below [relay]"),
+        ("\nqqqqqqq = 1", 2, "qqqqqqq", "sections, [name]: "),
+    ],
+)
+def test_config_key_outside_of_any_section_is_told_where_it_belongs(
+    text: str, line: int, key: str, allowed: str
+) -> None:
+    """Other daemons' files have no sections: "unknown section" was no help to who wrote `port = 1` alone."""
+    error = refusal(text)
+    assert (error.line, error.key) == (line, key)
+    assert "outside of any section" in str(error)
+    assert error.allowed.startswith(allowed)
+
+
 def test_config_impossible_combination_names_the_key_that_it_speaks_of() -> None:
     error = refusal("[ringline]\n[relay]\nmode = 'fast'\nbusy = true\nworkers = 5")
     assert (error.line, error.key) == (4, "relay.busy")
@@ -165,6 +182,8 @@ def test_config_file_that_cannot_be_a_configuration(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"[relay]\nbind = '\xe9'\n")
     with pytest.raises(ConfigurationError, match="latin:2: not UTF-8; found byte 0xe9"):
         load(tmp_path / "latin", SECTIONS)
+    (tmp_path / "marked").write_bytes(b"\xef\xbb\xbf[relay]\nport = 7\n")  # as some editors save it
+    assert load(tmp_path / "marked", SECTIONS)["relay"].port == 7
     (tmp_path / "large").write_bytes(b"#" * (config.FILE_BYTES_MAX + 1))
     with pytest.raises(ConfigurationError, match="too large"):
         load(tmp_path / "large", SECTIONS)

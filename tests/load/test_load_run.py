@@ -3,11 +3,12 @@
 import argparse
 import importlib.util
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
-from tests.daemons import running, wait_for
+from tests.daemons import free_port, running, wait_for
 from transceiverd.load import command
 
 
@@ -22,6 +23,18 @@ def test_load_finds_a_server_by_the_port_of_its_url_and_whip_is_as_good(capsys: 
         figures = json.loads(capsys.readouterr().out)
     assert figures["calls"]["established"] == 2
     assert {"transceiverd", "transceiver0", "signalling", "load"} <= set(figures["cpu"]["holding"]["processes"])
+
+
+def test_load_where_nobody_listens_says_so_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """It used to place a hundred calls, and then to hold none of them for half a minute."""
+    parser = argparse.ArgumentParser()
+    command.register(parser.add_subparsers())
+    port = free_port(socket.SOCK_STREAM)
+    options = parser.parse_args(["load", f"http://127.0.0.1:{port}"])
+    assert options.run(options) == 1
+    said = capsys.readouterr()
+    assert f"nobody answers at http://127.0.0.1:{port}: Connection refused" in said.err
+    assert said.out == ""
 
 
 def test_load_run_places_holds_storms_and_hangs_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ def test_plan_is_bounded_and_says_what_is_allowed(option: str, wrong: float) -> 
         Plan(url="http://127.0.0.1", **{option: wrong})
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:8080", "", "http://"])
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:8080", "", "http://", "http://127.0.0.1:99999"])
 def test_plan_refuses_what_is_no_url(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         Plan(url=url)

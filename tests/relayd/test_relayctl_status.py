@@ -27,6 +27,7 @@ from relayd.status_check import complaints
 from relayd.status_report import _fitted
 from relayd.status_view import duration, render, size, sum_line
 from shm.attach import MESSAGE_MAX
+from shm.daemon.release import RELEASE
 from tests.relayd.fake_transceiverd import Caller, FakeTransceiverd
 from tests.relayd.relay_process import RelayProcess, wait_until
 
@@ -212,12 +213,39 @@ def test_relayctl_wrong_configuration_is_named(tmp_path: Path, capsys: pytest.Ca
     assert "relay.prot" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["status", "--watch", "0"], ["status", "--json", "--check"], ["nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["status", "--watch", "0"], ["status", "--json", "--check"], ["nonsense"], ["drain", "--deadline", "soon"],
+        ["upgrade", "--deadline", ""], ["keys"], ["run", "--http-port", "0"], ["run", "--http-port", "70000"],
+        ["run", "--workers", "-1"],
+    ],
+)  # fmt: skip
 def test_relayctl_wrong_command_line_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         relayctl.main(arguments)
     assert caught.value.code == relayctl.EXIT_USAGE
     assert "relayctl" in capsys.readouterr().err
+
+
+def test_relayctl_refusals_are_in_the_words_of_who_typed_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """They used to name our functions and variables: "invalid _seconds value", "required: what"."""
+    for arguments, words in (
+        (["status", "--watch", "often"], "often: allowed are 0.1 to 3600 seconds"),
+        (["keys"], "required: {rotate,show}"),
+        (["drain", "--deadline", "soon"], "'soon': allowed are seconds, as a number"),
+        (["run", "--udp-port", "x"], "x: allowed are 1 to 65535"),
+    ):
+        with pytest.raises(SystemExit):
+            relayctl.main(arguments)
+        assert words in capsys.readouterr().err
+
+
+def test_relayctl_version_is_that_of_every_process(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        relayctl.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.strip() == RELEASE
 
 
 def test_relayctl_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

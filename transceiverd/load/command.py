@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import gc
 import importlib.util
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ examples:
   relayctl load --calls 500 --rate 50 --seconds 30 URL       500 calls, 50 new ones a second, held for 30 s
   relayctl load --calls 1000 --storm URL                     everybody redials in the same moment
   relayctl load --calls 2000 --silent URL                    calls without audio: set-up and memory
-  relayctl load --calls 100 --mix 5%% URL                     five of them by aiortc (pip install 'ringline[load]')
+  relayctl load --calls 100 --mix 5% URL                     five of them by aiortc (pip install 'ringline[load]')
   relayctl load --json --plot run.png URL                    for programs, and a picture (PNG or SVG; same extra)
 
 The server's processes, of whatever kind, are found by the URL's port; a relayd run as a service by its configuration
@@ -89,6 +90,9 @@ def run(options: argparse.Namespace) -> int:
         return _refuse("--mix needs aiortc: pip install 'ringline[load]', or leave --mix out")
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
         return _refuse("--plot needs matplotlib: pip install 'ringline[load]', or leave --plot out")
+    if (why := _nobody_there(plan)) is not None:
+        print(f"relayctl: nobody answers at {options.url}: {why}; is the server running?", file=sys.stderr)
+        return EXIT_IMPERFECT
     raise_descriptor_limit()
     figures = _measure(plan, _server(options), show=not options.json)
     if options.plot is not None:
@@ -98,6 +102,22 @@ def run(options: argparse.Namespace) -> int:
     else:
         Console().print(summary(figures))
     return 0 if _is_perfect(figures) else EXIT_IMPERFECT
+
+
+def _nobody_there(plan: Plan) -> str | None:
+    """Why no call could be placed at all: said before a hundred of them fail. None: somebody listens."""
+    url = urlsplit(plan.url)
+    try:
+        with socket.create_connection((url.hostname, url_port(plan.url)), plan.patience_seconds):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def url_port(url: str) -> int:
+    """The TCP port that a URL names or means."""
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -143,8 +163,7 @@ def _server(options: argparse.Namespace) -> list[int]:
     """The processes to measure: those named, else whoever listens on the URL's port, with the relayd that is theirs."""
     if options.pids:
         return [child for pid in options.pids for child in with_children(pid)]
-    url = urlsplit(options.url)
-    listeners = find_listeners(url.port or (443 if url.scheme == "https" else 80))
+    listeners = find_listeners(url_port(options.url))
     ours = _relayd(options)
     found = ours if set(ours) & set(listeners) else listeners or ours
     if not found:

@@ -42,6 +42,10 @@ class Plan:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"URL: found {self.url!r}, allowed are http:// and https:// URLs")
+        try:
+            _ = parts.port  # urlsplit looks at it only now
+        except ValueError as error:
+            raise ValueError(f"URL: found {self.url!r}: {error}") from None
         _check("--calls", self.calls, 1, CALLS_MAX)
         _check("--rate", self.rate, 0.1, RATE_MAX)
         _check("--seconds", self.seconds, 0, SECONDS_MAX)

@@ -60,14 +60,19 @@ class LoadRun:
             dialling.append(others.dial(plan.aiortc_calls, plan.rate * (1 - share)))
         await asyncio.gather(*dialling)
         self._mark("dialled", fleet)
-        if plan.storm:
-            await asyncio.sleep(plan.seconds / 2)
-            await self._redial(fleet)
-            await asyncio.sleep(plan.seconds / 2)
-        else:
-            await asyncio.sleep(plan.seconds)
+        if fleet.calls or others is not None:  # else there is nobody to hold
+            await self._hold(fleet)
         self._mark("held", fleet)
         await fleet.hush()
+
+    async def _hold(self, fleet: Fleet) -> None:
+        seconds = self._plan.seconds
+        if self._plan.storm:
+            await asyncio.sleep(seconds / 2)
+            await self._redial(fleet)
+            await asyncio.sleep(seconds / 2)
+        else:
+            await asyncio.sleep(seconds)
 
     async def _redial(self, fleet: Fleet) -> None:
         """Everybody is cut off and calls again in the same moment. What was on its way has come: it is not lost."""
