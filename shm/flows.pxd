@@ -34,7 +34,6 @@ cdef enum flow_outcome:
     FLOW_REFUSED_FULL = 7       # every place of the bucket belongs to a live call
     FLOW_STALE = 8              # the record's incarnation is not its transceiver's current one
     FLOW_REFUSED_MALFORMED = 9  # the record's address state is none that can be published
-    FLOW_OUTCOMES = 10
 
 cdef enum flow_recipient:
     # Who gets a DTLS, SRTP or SRTCP packet of a flow; a bit mask.
@@ -109,10 +108,6 @@ cdef inline int flow_handshakers(const flow_entry *entry, int recipients, uint64
     if entry.owner.since_ns + FLOW_HANDSHAKE_GRACE_NS > now:
         return FLOW_TO_OWNER
     return FLOW_TO_OWNER if entry.owner.since_ns > entry.contender.since_ns else FLOW_TO_CONTENDER
-
-
-cdef inline bint flow_contended(const flow_entry *entry) noexcept nogil:
-    return entry.contender.state != 0
 
 
 cdef class FlowTable:

@@ -48,11 +48,6 @@ cdef inline int session_state(const session *call) noexcept nogil:
     return <int>((session_tag(call) >> 48) & 0xff)
 
 
-cdef inline bint session_is(const session *call, uint16_t generation, uint64_t incarnation) noexcept nogil:
-    """Whether a record that names (generation, incarnation) means the call that is in this slot now (DESIGN 2.6)."""
-    return session_generation(call) == generation and session_state(call) != 0 and call.incarnation == incarnation
-
-
 cdef inline session_blob *session_blob_at(const session *call, int which) noexcept nogil:
     return <session_blob *>(<char *>call + (RINGLINE_SESSION_STRIDE - 2 * RINGLINE_SESSION_BLOB)
                             + which * RINGLINE_SESSION_BLOB)

@@ -3,11 +3,9 @@
 import asyncio
 import os
 import socket
-from pathlib import Path
 
 from transceiverd import links
 from transceiverd.link import QUEUE_MAX, Link, socket_pair
-from transceiverd.settings import load_settings, read_settings, settings_in_memory
 
 
 def test_links_carry_messages_in_order_with_their_descriptors() -> None:
@@ -65,16 +63,3 @@ def test_links_end_at_what_is_no_message() -> None:
         left.close()
 
     asyncio.run(story())
-
-
-def test_links_settings_are_read_by_several_processes_at_the_same_time(tmp_path: Path) -> None:
-    """They share one open file: where another reader is in it is neither used nor changed. (It was: a reload under load
-    left the process out that found itself at the end.)"""
-    (tmp_path / "ringline.toml").write_text("")
-    settings = load_settings(tmp_path / "ringline.toml")
-    shared = settings_in_memory(settings)
-    for position in (0, 5, os.fstat(shared).st_size):
-        os.lseek(shared, position, os.SEEK_SET)
-        assert read_settings(os.dup(shared)) == settings
-        assert os.lseek(shared, 0, os.SEEK_CUR) == position
-    os.close(shared)

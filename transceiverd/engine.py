@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from shm.errors import MalformedPacket
 
-MICROSECOND = 1_000
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 

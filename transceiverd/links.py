@@ -71,12 +71,6 @@ class SettingsTaken(Message, frozen=True):
     version: int
 
 
-class WorkerReplaced(Message, frozen=True):
-    """A relay worker was replaced."""
-
-    worker: int
-
-
 class UseSignalling(Message, frozen=True):
     """The socket of a new signalling process, as descriptor."""
 
@@ -259,7 +253,6 @@ AnyMessage = (
     | KeyUse
     | UseSettings
     | SettingsTaken
-    | WorkerReplaced
     | UseSignalling
     | Leave
     | Stop

@@ -332,8 +332,6 @@ class Transceiver:
                 self._ask_turn()
             case links.RelayDetached():
                 self.attached = False
-            case links.WorkerReplaced():
-                pass  # it has its predecessor's table and lanes
             case links.UseKeys(keys):
                 self.keys = UfragKeys.decode(keys)
             case links.AskKeyUse(request):

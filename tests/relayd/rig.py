@@ -300,18 +300,6 @@ class Rig:
         return sum(self.count(name) for name in OUT_OUTCOME_NAMES)
 
 
-def wait_for_records(take: Callable[[], list[Record]], count: int) -> list[Record]:
-    """At least `count` records of a ring."""
-    found: list[Record] = []
-
-    def enough() -> bool:
-        found.extend(take())
-        return len(found) >= count
-
-    until(enough, f"{count} records")
-    return found
-
-
 def nothing_arrives(client: socket.socket) -> bool:
     """Nothing waits at the client; asked once all is known to be sent, so no waiting."""
     return not select.select([client], [], [], 0)[0]

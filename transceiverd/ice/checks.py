@@ -27,8 +27,6 @@ BAD_INTEGRITY = "check-bad-integrity"
 # The verdicts that earn an error answer, and which; all others meet silence.
 ERROR_OF = {WRONG_PEER: UNAUTHENTICATED, NO_INTEGRITY: BAD_REQUEST, BAD_INTEGRITY: UNAUTHENTICATED}
 
-ERROR_SIZE = stun.HEADER_SIZE + 8 + 8  # bytes of an error with neither reason text nor integrity: 36
-
 # Type and length of a success answer: with the length that MESSAGE-INTEGRITY is computed under, and the final one.
 _SUCCESS_IPV4 = (b"\x01\x01\x00\x24" + stun.MAGIC_COOKIE_BYTES, b"\x01\x01\x00\x2c" + stun.MAGIC_COOKIE_BYTES)
 _SUCCESS_IPV6 = (b"\x01\x01\x00\x30" + stun.MAGIC_COOKIE_BYTES, b"\x01\x01\x00\x38" + stun.MAGIC_COOKIE_BYTES)

@@ -28,7 +28,6 @@ cdef enum:  # srtp_err_status_t
     SRTP_REPLAY_OLD = 10
 
 cdef enum:
-    SRTP_TAG_MAX = 16          # bytes: GCM
     SRTCP_INDEX_SIZE = 4       # bytes: E bit and index
     SRTCP_INDEX_LAST = 0x7FFFFFFF
     RTP_INDEX_BITS = 48

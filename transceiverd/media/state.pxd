@@ -52,7 +52,6 @@ cdef struct call:
     bint tag_last                # SRTCP: index before the tag (CM), else tag before the index (GCM)
     uint32_t lane                # replies and reports leave by it: where the last authentic packet came in
     uint64_t rtcp_index          # highest SRTCP index that `outbound` has used
-    uint64_t reported_ns         # the last report went out
     uint64_t contended_ns        # the last event for an address in dispute
     int32_t heap_place           # in the timer heap; -1: none
     int32_t latest               # place of the address that the last authentic packet came from; -1: none

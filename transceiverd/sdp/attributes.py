@@ -16,7 +16,6 @@ MID_CHARACTERS_MAX = 64  # RFC 8829 5.2.1 asks for 3; long ones would eat the ca
 UFRAG_CHARACTERS = (4, 256)  # RFC 8839 5.4
 PASSWORD_CHARACTERS = (22, 256)  # RFC 8839 5.4
 DIGEST_BYTES = {"sha-256": 32, "sha-384": 48, "sha-512": 64}  # the hashes we trust (RFC 8122 5)
-DISTRUSTED_DIGESTS = frozenset({"md2", "md5", "sha-1", "sha-224"})  # RFC 8122 5 forbids the first two
 SETUPS = frozenset({"active", "passive", "actpass", "holdconn"})  # RFC 4145 4
 PORT_MAX = 65_535
 MESSAGE_SIZE_MAX = 2**63 - 1  # RFC 8841 6.1 sets no bound; this one keeps it a machine integer
