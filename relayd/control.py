@@ -19,16 +19,14 @@ from relayd.connection import Connection, refusal
 from relayd.key_confirmation import KeyConfirmation
 from relayd.quiet_log import QuietLog
 from shm import attach
-from shm.daemon.loop import READ, EventLoop, Timer
+from shm.daemon.listener import Listener
+from shm.daemon.loop import EventLoop
 
 log = logging.getLogger("supervisor")
-
 
 SOCKET_MODE = 0o660
 # Connections that may wait for the next turn of the loop; the kernel refuses more.
 BACKLOG = 16
-# Out of descriptors, accept() fails at once and the socket stays readable: trying on would only spin and log (ns).
-ACCEPT_PAUSE_NS = 1_000_000_000
 # How often the socket's file is looked at: a transceiverd that starts when it was removed waits that long (ns).
 LOOK_AT_PATH_NS = 500_000_000
 # struct sockaddr_un has 108 bytes for the path and its end (unix(7)).
@@ -90,13 +88,11 @@ class ControlServer:
         self.on_ready: Callable[[], None] = lambda: None
         self._path = path
         self._group = group
-        self._listener = listener or open_listener(path, group)
+        self._listener = self._listen(listener or open_listener(path, group))
         self._file = self._file_at_path()
         self._admission = admission
         self._connections_max = connections_max
         self._connections: set[Connection] = set()
-        self._resume: Timer | None = None
-        self._listen()
         self._look = loop.call_after(LOOK_AT_PATH_NS, self._look_at_path)
 
     def adopt_transceiverd(self, sock: socket.socket, peer: attach.Credentials) -> None:
@@ -107,7 +103,7 @@ class ControlServer:
     @property
     def listener(self) -> socket.socket:
         """What an upgrade hands over."""
-        return self._listener
+        return self._listener.socket
 
     def configure(self, admission: Admission, connections_max: int) -> None:
         """For connections from now on; those that are open were let in."""
@@ -145,17 +141,10 @@ class ControlServer:
     def close(self) -> None:
         """End every conversation and remove the socket's file."""
         self._look.cancel()
-        self._stop_listening()
+        self._listener.close()
         for connection in list(self._connections):
             connection.close("relayd stops")
         self._path.unlink(missing_ok=True)
-
-    def _stop_listening(self) -> None:
-        self.loop.unwatch(self._listener.fileno())
-        if self._resume is not None:
-            self._resume.cancel()
-            self._resume = None
-        self._listener.close()
 
     def _file_at_path(self) -> tuple[int, int] | None:
         """Which file the path names now; a socket's own descriptor does not know."""
@@ -177,28 +166,17 @@ class ControlServer:
             return
         log.warning("control socket %s was removed or replaced; it is there again", self._path)
         self.count("socket made anew")
-        self._stop_listening()
-        self._listener, self._file = listener, self._file_at_path()
-        self._listen()
+        self._listener.close()
+        self._listener, self._file = self._listen(listener), self._file_at_path()
 
-    def _accept(self, _events: int) -> None:
-        try:
-            while True:
-                sock, _address = self._listener.accept()
-                self._admit(sock)
-        except BlockingIOError:
-            pass  # that was the last one
-        except OSError as error:
-            self.quiet.warning("accept", f"control socket: accepting failed, trying on: {error.strerror}")
-            self.count("accepts failed")
-            self.loop.unwatch(self._listener.fileno())
-            self._resume = self.loop.call_after(ACCEPT_PAUSE_NS, self._listen)
+    def _listen(self, listener: socket.socket) -> Listener:
+        return Listener(self.loop, listener, self._admit, self._not_accepted)
 
-    def _listen(self) -> None:
-        self.loop.watch(self._listener.fileno(), READ, self._accept)
+    def _not_accepted(self, error: OSError) -> None:
+        self.quiet.warning("accept", f"control socket: accepting failed, trying on: {error.strerror}")
+        self.count("accepts failed")
 
     def _admit(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
         peer = attach.peer_credentials(sock)
         refused = self._reason_to_refuse(sock, peer)
         if refused is not None:

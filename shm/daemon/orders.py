@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from shm.attach import peer_credentials
+from shm.daemon.listener import Listener
 from shm.daemon.loop import READ, EventLoop
 
 log = logging.getLogger("supervisor")
@@ -71,41 +72,38 @@ class OrderDesk:
         self._path = orders_path(directory, daemon)
         self._handlers = dict(handlers)
         self._connections: set[socket.socket] = set()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         before = os.umask(0o177)
         try:
             self._path.unlink(missing_ok=True)
-            self._listener.bind(str(self._path))
-            self._listener.listen(BACKLOG)
+            listening.bind(str(self._path))
+            listening.listen(BACKLOG)
         except OSError:
-            self._listener.close()
+            listening.close()
             raise
         finally:
             os.umask(before)
-        loop.watch(self._listener.fileno(), READ, self._accept)
+        self._listener = Listener(loop, listening, self._admit, self._not_accepted)
 
     def close(self) -> None:
         """Take no more orders; whoever waits for a report sees the end."""
-        self._loop.unwatch(self._listener.fileno())
         self._listener.close()
         for connection in list(self._connections):
             self._drop(connection)
         self._path.unlink(missing_ok=True)
 
-    def _accept(self, _events: int) -> None:
-        with contextlib.suppress(OSError):  # it went away again, or nobody has a descriptor to spare
-            connection, _ = self._listener.accept()
-            connection.setblocking(False)
-            self._connections.add(connection)
-            uid = peer_credentials(connection).uid
-            if uid not in (0, os.geteuid()):
-                self._report(
-                    connection, Report(False, f"uid {uid} may not give orders: root and the daemon's user may")
-                )
-            elif len(self._connections) > CONNECTIONS_MAX:
-                self._report(connection, Report(False, f"{CONNECTIONS_MAX} orders are being carried out already"))
-            else:
-                self._loop.watch(connection.fileno(), READ, lambda _events: self._take(connection))
+    def _not_accepted(self, error: OSError) -> None:
+        log.warning("an order was not accepted, trying on: %s", error.strerror)
+
+    def _admit(self, connection: socket.socket) -> None:
+        self._connections.add(connection)
+        uid = peer_credentials(connection).uid
+        if uid not in (0, os.geteuid()):
+            self._report(connection, Report(False, f"uid {uid} may not give orders: root and the daemon's user may"))
+        elif len(self._connections) > CONNECTIONS_MAX:
+            self._report(connection, Report(False, f"{CONNECTIONS_MAX} orders are being carried out already"))
+        else:
+            self._loop.watch(connection.fileno(), READ, lambda _events: self._take(connection))
 
     def _take(self, connection: socket.socket) -> None:
         """The order, then the end of it: a peer that hangs up is forgotten."""
