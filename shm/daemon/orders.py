@@ -156,7 +156,10 @@ def give_order(directory: Path, daemon: str, order: Order, patience_seconds: flo
         patience = struct.pack("@ll", *divmod(round(patience_seconds * 1_000_000), 1_000_000))
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         try:
-            end.connect(str(path))
+            try:
+                end.connect(str(path))
+            except BlockingIOError:
+                raise NoDaemon(f"{daemon} at {path} did not take the order within {patience_seconds:g} s") from None
             end.settimeout(patience_seconds)
             end.send(msgspec.json.encode(order))
             data = end.recv(REPORT_BYTES_MAX)

@@ -97,3 +97,14 @@ def test_orders_to_nobody_say_where_and_leave_nothing(tmp_path: Path) -> None:
     made = Desk(tmp_path)
     made.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_orders_to_a_daemon_that_accepts_nobody_say_so_in_words(tmp_path: Path) -> None:
+    """The story: `relayctl` said "Resource temporarily unavailable: is it running", of a daemon that stood still."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(str(orders_path(tmp_path, "thing")))
+        listening.listen(0)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as first:
+            first.connect(str(orders_path(tmp_path, "thing")))  # all that may wait
+            with pytest.raises(NoDaemon, match=r"thing at .*thing\.orders did not take the order within 0\.05 s"):
+                give_order(tmp_path, "thing", Order("echo"), 0.05)
