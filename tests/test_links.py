@@ -63,3 +63,32 @@ def test_links_end_at_what_is_no_message() -> None:
         left.close()
 
     asyncio.run(story())
+
+
+def test_links_leave_nothing_of_a_message_that_only_a_newer_release_knows() -> None:
+    """A new supervisor stands beside old transceivers during an upgrade. (They kept the descriptors it sent along.)"""
+
+    class Tomorrow(links.Message, frozen=True):
+        """A message of the next release."""
+
+    async def story() -> None:
+        left, right = socket_pair()
+        seen: list[links.AnyMessage] = []
+        come = asyncio.Event()
+
+        def hear(message: links.AnyMessage, _descriptors: list[int]) -> None:
+            seen.append(message)
+            come.set()
+
+        receiver = Link(right, hear, lambda: None)
+        sender = Link(left, lambda *_: None, lambda: None)
+        held = len(os.listdir("/proc/self/fd"))
+        sender.send(Tomorrow(), (0, 1))
+        sender.send(links.HangupDone(7, True))
+        await asyncio.wait_for(come.wait(), 2)
+        assert seen == [links.HangupDone(7, True)]
+        assert len(os.listdir("/proc/self/fd")) == held
+        sender.close()
+        receiver.close()
+
+    asyncio.run(story())

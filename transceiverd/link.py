@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from transceiverd.links import AnyMessage, Message, decode, encode
+from transceiverd.links import AnyMessage, Message, Unknown, decode, encode
 
 log = logging.getLogger("links")
 
@@ -151,7 +151,12 @@ class Link:
         if received is None:
             self._lost()
             return
-        self._on_message(*received)
+        message, descriptors = received
+        if isinstance(message, Unknown):
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
+        self._on_message(message, descriptors)
 
     def _writable(self) -> None:
         while self._queue:
