@@ -65,7 +65,9 @@ class MortalBottle(Bottle):
             yield
         except Killed:
             with self.reviving():
-                self.calls.restore(self.slot, self.now)
+                rebuilt = self.calls.restore(self.slot, self.now)
+                if rebuilt.subject is not None:
+                    rebuilt.subject.waiting = 0  # what the process had read died with it
                 self.port.rebuild(self.slot)
                 self.turn()
 

@@ -200,3 +200,25 @@ def test_consent_lane_answers_again_after_a_fault_of_its_own() -> None:
     wire.run(seconds=20)
     assert call.session.state is State.CONNECTED
     assert bottle.lanes.answered > before
+
+
+def test_consent_lane_answers_again_for_a_call_rebuilt_while_its_checks_waited() -> None:
+    """The story: a rebuilt call began to count at 0, its old checks made that less, and no lane answered it again."""
+    bottle, client, call, wire = _joined()
+    client.talking = True
+    assert wire.run(lambda: len(client.heard) > 5, 10)
+    news = stun.Message(stun.REQUEST, b"from another")
+    news.username, password = call.session.agent.credentials or (b"", b"")
+    news.priority, news.fingerprint = 100, True
+    bottle.handshakes.write(STUN, ADDRESSES[5], news.serialize(password), slot=call.owner.slot,
+                            generation=call.owner.generation, incarnation=INCARNATION)  # fmt: skip
+    bottle.handshakes.publish()
+    waiting = list(bottle.lanes.read(256, wire.now))
+    rebuilt = bottle.calls.restore(call.owner.slot, wire.now)
+    for record in waiting:
+        bottle.calls.receive(record, wire.now)
+    assert rebuilt.subject is not None
+    assert rebuilt.subject.waiting == 0
+    before = bottle.lanes.answered
+    wire.run(seconds=20)
+    assert bottle.lanes.answered > before

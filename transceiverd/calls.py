@@ -174,7 +174,10 @@ class CallTable:
             before.session.release()
         call = Call(record.call_id, self._owner(record), record, session, negotiation)
         call.caller = Caller(*caller)
-        call.worker = -1 if before is None else before.worker
+        if before is not None:
+            call.worker = before.worker
+            if call.subject is not None and before.subject is not None:
+                call.subject.waiting = before.subject.waiting  # its checks in the inbox are this call's now
         self._by_slot[slot] = self._by_id[record.call_id] = call
         for key, state in session.flows():
             self._lanes.publish(call.owner, key, state, but=-1, fresh=False)
