@@ -36,6 +36,7 @@ from transceiverd.timers import Deadlines
 log = logging.getLogger("calls")
 
 FAULT = "internal-fault"  # reason of the end of a call that ran into a bug of ours
+HALF_OPEN = "too_many_handshakes"  # label of calls refused for it, and the code that their clients are told
 STALE = "record-stale"  # label of a drop: the slot was given out again, or is free
 ICE_PASSWORD_BYTES = 18  # 144 bits, 24 characters (RFC 8839 5.4 asks for 128 bits and 22 characters)
 UFRAG_NONCE_BYTES = 6
@@ -119,6 +120,7 @@ class CallTable:
     def create(self, negotiation: Negotiation, now: int, caller: Caller = NOBODY) -> Created:
         """Open a call for an accepted offer. Raises TooManyCalls, TooManyHandshakes."""
         if len(self._half_open) >= self.half_open_max:
+            self.drops[HALF_OPEN] += 1
             raise TooManyHandshakes
         slot = self._segment.allocate(now)
         if slot is None:

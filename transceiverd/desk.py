@@ -13,6 +13,7 @@ import msgspec
 
 from transceiverd import links
 from transceiverd.call import Caller, TooManyCalls, TooManyHandshakes
+from transceiverd.calls import HALF_OPEN
 from transceiverd.link import Link
 from transceiverd.sdp.negotiation import decode_negotiation
 from transceiverd.snapshot import describe
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("calls")
 
-HALF_OPEN = "too_many_handshakes"  # the counter, and the code of the refusal
 # Two are right during an upgrade; a third means that one of them broke and was not noticed yet.
 LINKS_MAX = 2
 SESSIONS_A_PAGE = 64  # of about 1.5 kB each: a page stays well below a message's size
@@ -90,7 +90,6 @@ class Desk:
             caller = Caller(message.owner, message.address, message.dialect)
             created = transceiver.calls.create(negotiation, time.monotonic_ns(), caller)
         except TooManyHandshakes:
-            transceiver.calls.drops[HALF_OPEN] += 1
             return links.CallRefused(message.request, HALF_OPEN, "too many calls are not yet connected", retry_after=2)
         except TooManyCalls:
             return links.CallRefused(message.request, "too_many_calls", "every slot is in use", retry_after=5)

@@ -4,9 +4,8 @@ Every label under which an engine of the control side drops something is here; w
 would show as `dropped-other`.
 """
 
-from transceiverd.calls import FAULT, STALE
+from transceiverd.calls import FAULT, HALF_OPEN, STALE
 from transceiverd.data_transport import DROP_REASONS as DATA_REASONS
-from transceiverd.desk import HALF_OPEN
 from transceiverd.dtls.reasons import DROP_REASONS as DTLS_REASONS
 from transceiverd.engine import drop_label
 from transceiverd.ice.agent import DROP_REASONS as ICE_REASONS
