@@ -1,7 +1,8 @@
 """What the supervisor and a running worker process tell each other over their private socket pair.
 
 One JSON message a SOCK_SEQPACKET datagram, descriptors beside it. Encoded by children.py and child.py and by nobody
-else; both ends are always the same release, since one forks the other, so the format has no version.
+else. One end forks the other, so both are one release; only while an upgrade swaps the workers (children.py) a
+supervisor may speak to older ones, hence fields are only added, with defaults.
 """
 
 import array
