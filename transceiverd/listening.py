@@ -14,8 +14,8 @@ from pathlib import Path
 from shm.daemon.holders import describe_holder
 from transceiverd.legacy import LeftDoor
 from transceiverd.settings import Settings
-from transceiverd.signalling.selfsigned import server_context
 from transceiverd.signalling.server import open_tcp, open_unix
+from transceiverd.signalling.tls import server_context
 
 PUBLIC, PUBLIC_TLS, OPERATOR, OPERATOR_SOCKET = "public", "public tls", "operator", "operator socket"
 

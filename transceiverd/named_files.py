@@ -11,7 +11,7 @@ import msgspec
 from shm.daemon.config import ConfigurationError, line_in
 from shm.daemon.credentials import credential_path, read_lines
 from transceiverd.signalling.config import OperatorSection, SignallingSection, Token
-from transceiverd.signalling.selfsigned import server_context
+from transceiverd.signalling.tls import server_context
 
 S = TypeVar("S", SignallingSection, OperatorSection)
 

@@ -11,8 +11,9 @@ from aiohttp import web
 
 from tests.signalling.test_guard import GET, answered, at_rest, run, running
 from transceiverd.signalling.guard import ConnectionGuard
-from transceiverd.signalling.selfsigned import make_certificate, server_context
+from transceiverd.signalling.selfsigned import make_certificate
 from transceiverd.signalling.server import HttpServer, open_tcp
+from transceiverd.signalling.tls import server_context
 
 
 def test_guard_bounds_the_connections_of_one_address() -> None:

@@ -3,8 +3,8 @@
 import asyncio
 import datetime
 import ipaddress
-import os
 import ssl
+from pathlib import Path
 
 import aiohttp
 from cryptography import x509
@@ -13,8 +13,9 @@ from tests.signalling.local_router import LocalRouter
 from transceiverd.signalling.app import build_public_app
 from transceiverd.signalling.config import SignallingSection
 from transceiverd.signalling.guard import ConnectionGuard
-from transceiverd.signalling.selfsigned import context_in_memory, make_certificate
+from transceiverd.signalling.selfsigned import make_certificate
 from transceiverd.signalling.server import HttpServer, open_tcp
+from transceiverd.signalling.tls import server_context
 
 ADDRESSES = [ipaddress.ip_address(text) for text in ("127.0.0.1", "192.168.0.7", "fd00::7")]
 
@@ -30,12 +31,11 @@ def test_selfsigned_names_every_address() -> None:
     assert certificate.not_valid_after_utc - certificate.not_valid_before_utc < datetime.timedelta(days=398)
 
 
-def test_selfsigned_serves_a_client_that_trusts_it() -> None:
+def test_selfsigned_serves_a_client_that_trusts_it(tmp_path: Path) -> None:
     made = make_certificate(ADDRESSES)
     trusting = ssl.create_default_context(cadata=made.certificate.decode())
-    descriptors = len(os.listdir("/proc/self/fd"))
-    context = context_in_memory(made)
-    assert len(os.listdir("/proc/self/fd")) == descriptors, "the key's file is gone"
+    (tmp_path / "both.pem").write_bytes(made.key + made.certificate)
+    context = server_context(str(tmp_path / "both.pem"))
 
     async def run() -> None:
         server = HttpServer(build_public_app(SignallingSection(), LocalRouter()), ConnectionGuard(4, 10.0))

@@ -1,14 +1,12 @@
 """A certificate that the server makes for itself, so that a phone in the same network may use its microphone.
 
 Browsers give a page the microphone only in a secure context. For `make run LAN=1` nobody has a certificate, so one is
-made for each run: P-256, for all addresses and names of the machine, in memory. Visitors are warned once and go on.
-Never used where `tls_certificate` is configured.
+made for each run (`foreground.py`): P-256, for all addresses and names of the machine, gone with the run's directory.
+Visitors are warned once and go on. A server that is installed is given its certificate.
 """
 
 import datetime
 import ipaddress
-import os
-import ssl
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -56,24 +54,3 @@ def make_certificate(
         certificate.public_bytes(serialization.Encoding.PEM),
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )
-
-
-def context_in_memory(made: SelfSigned) -> ssl.SSLContext:
-    """A server context. OpenSSL's binding reads files only, so the PEM passes through an unnamed one of mode 0600."""
-    descriptor = os.memfd_create("ringline-tls", os.MFD_CLOEXEC)
-    try:
-        os.fchmod(descriptor, 0o600)
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(made.key + made.certificate)
-        return server_context(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
-
-
-def server_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
-    """A TLS server context from PEM files: 1.2 or later, HTTP/1.1. Raises OSError or ssl.SSLError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(certificate, key)
-    return context

@@ -1,4 +1,4 @@
-"""The HTTPS listener's certificate, which can be replaced while the listener stands.
+"""TLS of the HTTPS listener: its context, and a certificate that can be replaced while the listener stands.
 
 A listener is bound to one `ssl.SSLContext` for good. Loading another chain into it would leave it half-changed when the
 key does not fit, and a chain of another key type would be served beside the new one; so each handshake is handed to the
@@ -8,7 +8,14 @@ Connections that stand keep what they began with.
 
 import ssl
 
-from transceiverd.signalling.selfsigned import server_context
+
+def server_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
+    """A TLS server context from PEM files: 1.2 or later, HTTP/1.1. Raises OSError, of which ssl.SSLError is one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate, key)
+    return context
 
 
 class LiveCertificate:
