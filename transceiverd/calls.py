@@ -20,7 +20,8 @@ from transceiverd import callid
 from transceiverd.call import NOBODY, Call, Caller, Created, TooManyCalls, TooManyHandshakes
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.dtls.context import DtlsContext
-from transceiverd.engine import Closed, Datagram, Drops, drop_label
+from transceiverd.dtls.reasons import drop_label
+from transceiverd.engine import Closed, Datagram, Drops
 from transceiverd.ice.addresses import PROVEN as ADDRESS_PROVEN
 from transceiverd.ice.config import IceConfig
 from transceiverd.ice.consent import CLOSED_CONSENT
@@ -109,7 +110,7 @@ class CallTable:
         """Counted drops of all engines, by the names they have in the counters segment."""
         yield from self.drops.items()
         yield from self.sctp_drops.items()
-        yield from ((drop_label("dtls", reason), count) for reason, count in self.dtls_drops.items())
+        yield from ((drop_label(reason), count) for reason, count in self.dtls_drops.items())
 
     def find(self, call_id: str) -> Call | None:
         """The call of this id. The id is 128 random bits, so a dict look-up leaks nothing that could be walked."""

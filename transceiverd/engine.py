@@ -45,8 +45,3 @@ class Drops(Counter[str]):
     def malformed(self, error: MalformedPacket) -> None:
         """Count what a parser refused."""
         self[error.reason] += 1
-
-
-def drop_label(prefix: str, reason: str) -> str:
-    """The counter of a drop of an engine whose reasons are words and speak of itself only."""
-    return f"{prefix}-{reason.replace(' ', '-')}"

@@ -7,7 +7,7 @@ would show as `dropped-other`.
 from transceiverd.calls import FAULT, HALF_OPEN, STALE
 from transceiverd.data_transport import DROP_REASONS as DATA_REASONS
 from transceiverd.dtls.reasons import DROP_REASONS as DTLS_REASONS
-from transceiverd.engine import drop_label
+from transceiverd.dtls.reasons import drop_label
 from transceiverd.ice.agent import DROP_REASONS as ICE_REASONS
 from transceiverd.sctp.reasons import DROP_REASONS as SCTP_REASONS
 from transceiverd.session import DROP_REASONS as SESSION_REASONS
@@ -36,7 +36,7 @@ CONTROL_COUNTERS: tuple[str, ...] = tuple(
             FAULT,
             *SESSION_REASONS,
             *ICE_REASONS,
-            *(drop_label("dtls", reason) for reason in DTLS_REASONS),
+            *(drop_label(reason) for reason in DTLS_REASONS),
             *SCTP_REASONS,
             *DATA_REASONS,
         )

@@ -27,14 +27,18 @@ Reply = TypeVar("Reply", bound=links.Message)
 class TransceiverPeer:
     """One transceiver, as signalling sees it."""
 
-    def __init__(self, index: int, end: socket.socket, counters: dict[str, Counters], on_gone: Callable[[], None],
-                 on_ended: Callable[[dict[str, object]], None]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        index: int,
+        end: socket.socket,
+        counters: dict[str, Counters],
+        on_ended: Callable[[dict[str, object]], None],
+    ) -> None:
         self.index = index
         self.counters = counters
         self.load = links.Load(0, 0, accepting=False)
         self._loaded_ns = 0
         self._waiting: dict[int, tuple[asyncio.Future[links.Message], Callable[[links.Message], None]]] = {}
-        self._on_gone = on_gone
         self._on_ended = on_ended
         self._link = Link(end, self._on_message, self._lost)
 
@@ -110,7 +114,6 @@ class TransceiverPeer:
     def _lost(self) -> None:
         log.warning("the link to transceiver %d broke", self.index)
         self.load = links.Load(0, 0, accepting=False)
-        self._on_gone()
 
 
 def _refusal(refused: links.CallRefused) -> Unavailable | LimitReached:

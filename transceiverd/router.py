@@ -80,7 +80,7 @@ class LinkRouter:
     def use(self, index: int, end: socket.socket, counters: dict[str, Counters]) -> None:
         """A transceiver (again) runs."""
         self.gone(index)
-        peer = self._peers[index] = TransceiverPeer(index, end, counters, lambda: None, self._call_ended)
+        peer = self._peers[index] = TransceiverPeer(index, end, counters, self._call_ended)
         restoring = asyncio.ensure_future(self._restore(peer))
         self._restoring.add(restoring)
         restoring.add_done_callback(self._restoring.discard)

@@ -98,7 +98,6 @@ class ConfigurationError(ValueError):
 def load(
     path: str | Path | None,
     sections: Mapping[str, type[msgspec.Struct]],
-    known: frozenset[str] = KNOWN_SECTIONS,
 ) -> dict[str, Any]:
     """The sections asked for, by name, from the file at `path`; a section that the file lacks has its defaults.
 
@@ -106,7 +105,7 @@ def load(
     """
     file = DEFAULT_PATH if path is None else Path(path)
     if path is None and not file.exists():
-        return parse("", sections, known, file=str(file))
+        return parse("", sections, file=str(file))
     try:
         with file.open("rb") as opened:
             data = opened.read(FILE_BYTES_MAX + 1)
@@ -121,13 +120,12 @@ def load(
         raise ConfigurationError(
             "not UTF-8", file=str(file), line=line, found=f"byte {data[error.start]:#04x}"
         ) from None
-    return parse(text, sections, known, file=str(file))
+    return parse(text, sections, file=str(file))
 
 
 def parse(
     text: str,
     sections: Mapping[str, type[msgspec.Struct]],
-    known: frozenset[str] = KNOWN_SECTIONS,
     *,
     file: str = "<text>",
     renamed: Mapping[tuple[str, str], tuple[str, str]] | None = None,
@@ -137,7 +135,7 @@ def parse(
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(error, text, file) from None
-    known = known | frozenset(sections)
+    known = KNOWN_SECTIONS | frozenset(sections)
     former = _take_new_names(document, RENAMED if renamed is None else renamed, sections, text, file)
     for name in document:
         if name not in known:

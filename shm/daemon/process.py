@@ -95,8 +95,7 @@ def warn_of_cpus(log: logging.Logger, key: str, wanted: Sequence[int]) -> None:
         log.warning("%s: not usable here: %s; usable are %s", key, missing, usable)
 
 
-def raise_descriptor_limit() -> int:
-    """Take as many descriptors as we are allowed to; four for each lane add up. Gives the limit."""
+def raise_descriptor_limit() -> None:
+    """Take as many descriptors as we are allowed to; four for each lane add up."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard

@@ -20,10 +20,10 @@ BUILD_DIGITS = 8
 STAMP = "ringline.release"
 
 
-def installed_release(root: Path | None = None) -> str:
-    """Version and build id of what is on the disk now, where this process's code came from, or below `root`."""
+def installed_release() -> str:
+    """Version and build id of what is on the disk now, where this process's code came from."""
     # Not resolved: a symbolic link to the current release may point elsewhere since this process started.
-    root = root or Path(__file__).parents[2]
+    root = Path(__file__).parents[2]
     with contextlib.suppress(OSError):
         return (root / STAMP).read_text().strip()
     return f"{_version()}+{_build(root)}"

@@ -7,7 +7,7 @@ import pytest
 from aioice import Candidate as Oracle
 
 from transceiverd import candidates
-from transceiverd.candidates import CANDIDATES_MAX, Candidate, advertised_addresses, host_candidates, order_addresses
+from transceiverd.candidates import CANDIDATES_MAX, advertised_addresses, host_candidates, order_addresses
 
 
 def addresses(*texts: str) -> list[candidates.IPAddress]:
@@ -41,11 +41,6 @@ def test_candidates_are_the_same_for_every_call() -> None:
     assert made == host_candidates(addresses("192.0.2.1", "10.0.0.1"), 3478)
     other = host_candidates(addresses("10.0.0.1"), 3478)
     assert other[0].foundation == made[1].foundation, "the foundation belongs to the address, not to its place"
-
-
-def test_candidates_tcp_passive_line() -> None:
-    candidate = Candidate("1", 1, "192.0.2.1", 443, "tcp", "passive")
-    assert str(candidate) == "1 1 tcp 1 192.0.2.1 443 typ host tcptype passive"
 
 
 def test_candidates_auto_finds_loopback_and_nothing_unfit() -> None:

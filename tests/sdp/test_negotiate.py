@@ -17,7 +17,6 @@ from tests.sdp.offers import (
 )
 from transceiverd.sdp.errors import MalformedSdp, UnacceptableOffer
 from transceiverd.sdp.negotiation import NEGOTIATION_BYTES_MAX, decode_negotiation, encode_negotiation
-from transceiverd.sdp.setup import answer_setup
 
 OTHER = ["a=ice-ufrag:wxyz", "a=ice-pwd:zyxwvutsrqponmlkjihgfe", f"a=fingerprint:{FINGERPRINT}", "a=setup:passive"]
 
@@ -102,11 +101,6 @@ def test_negotiate_setup(setup: str | None) -> None:
         negotiated(offer).setup
         == {"actpass": "active", "active": "passive", "passive": "active", None: "passive"}[setup]
     )
-
-
-def test_negotiate_setup_prefers_passive_when_told() -> None:
-    assert answer_setup("actpass", prefer_passive=True) == "passive"
-    assert answer_setup("passive", prefer_passive=True) == "active"
 
 
 @pytest.mark.parametrize(

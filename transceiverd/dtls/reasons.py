@@ -30,3 +30,8 @@ DROP_REASONS = (
     "too many records",
     "warning alert",
 )
+
+
+def drop_label(reason: str) -> str:
+    """The counter of a drop: the reasons are words and speak of this engine only."""
+    return f"dtls-{reason.replace(' ', '-')}"

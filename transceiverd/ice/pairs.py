@@ -33,9 +33,9 @@ TYPE_PREFERENCE_HOST = 126  # RFC 8445 5.1.2.2
 TYPE_PREFERENCE_PEER_REFLEXIVE = 110
 
 
-def candidate_priority(type_preference: int, local_preference: int = 65535, component: int = 1) -> int:
-    """The priority of a candidate, RFC 8445 5.1.2.1."""
-    return (type_preference << 24) | (local_preference << 8) | (256 - component)
+def candidate_priority(type_preference: int, local_preference: int = 65535) -> int:
+    """The priority of a candidate for component 1, the only one (RFC 8445 5.1.2.1)."""
+    return (type_preference << 24) | (local_preference << 8) | (256 - 1)
 
 
 def pair_priority(controlling: int, controlled: int) -> int:

@@ -159,9 +159,9 @@ class MediaPort:
         """Serve one lane more; its media eventfd must be the one that the other lanes share."""
         self._send(ring.LANES, self._engine.add_lane(lane), 0)
 
-    def poll_events(self, limit: int = 256) -> list[MediaEvent]:
+    def poll_events(self) -> list[MediaEvent]:
         """What media reported since; also sends on what the command ring had no room for."""
-        events = [self._event(*event) for event in self._channel.poll(limit)]
+        events = [self._event(*event) for event in self._channel.poll()]
         self._send_waiting()
         return [event for event in events if event is not None]
 

@@ -1,4 +1,4 @@
-"""Host candidates as an answer names them: RFC 8445 5.1.1.3 (foundation), 5.1.2 (priority), RFC 8839 5.1 (the line).
+"""Host candidates over UDP as an answer names them: RFC 8445 5.1.1.3 (foundation), 5.1.2 (priority), RFC 8839 5.1.
 
 Made once from the advertised addresses (`transceiverd/candidates.py`), the same for every call; written by `answer`.
 """
@@ -23,16 +23,9 @@ class Candidate(msgspec.Struct, frozen=True):
     priority: int
     address: str
     port: int
-    transport: str = "udp"
-    tcp_type: str | None = None
-    """`passive` for ICE-TCP (RFC 6544 4.5)."""
 
     def __str__(self) -> str:
-        suffix = "" if self.tcp_type is None else f" tcptype {self.tcp_type}"
-        return (
-            f"{self.foundation} {COMPONENT_RTP} {self.transport} {self.priority} {self.address} {self.port} "
-            f"typ host{suffix}"
-        )
+        return f"{self.foundation} {COMPONENT_RTP} udp {self.priority} {self.address} {self.port} typ host"
 
     @property
     def connection(self) -> str:
@@ -44,7 +37,7 @@ def host_candidates(addresses: Iterable[IPAddress], port: int) -> tuple[Candidat
     """One UDP host candidate for each address, in the order given, each with a local preference of its own."""
     return tuple(
         Candidate(
-            foundation=foundation(address, "udp"),
+            foundation=foundation(address),
             priority=priority(LOCAL_PREFERENCE_HIGHEST - place),
             address=str(address),
             port=port,
@@ -53,11 +46,11 @@ def host_candidates(addresses: Iterable[IPAddress], port: int) -> tuple[Candidat
     )
 
 
-def priority(local_preference: int, type_preference: int = TYPE_PREFERENCE_HOST) -> int:
-    """RFC 8445 5.1.2.1, for component 1."""
-    return (type_preference << 24) + (local_preference << 8) + (256 - COMPONENT_RTP)
+def priority(local_preference: int) -> int:
+    """RFC 8445 5.1.2.1, of a host candidate for component 1."""
+    return (TYPE_PREFERENCE_HOST << 24) + (local_preference << 8) + (256 - COMPONENT_RTP)
 
 
-def foundation(address: IPAddress, transport: str) -> str:
+def foundation(address: IPAddress) -> str:
     """The same for equal type, base address and transport, else different (RFC 8445 5.1.1.3); stable over restarts."""
-    return str(zlib.crc32(f"host|{transport}|{address}".encode("ascii")))
+    return str(zlib.crc32(f"host|udp|{address}".encode("ascii")))

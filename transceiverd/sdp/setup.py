@@ -7,16 +7,14 @@ from transceiverd.sdp.errors import UnacceptableOffer
 from transceiverd.sdp.negotiation import Setup
 
 
-def answer_setup(offered: str | None, *, prefer_passive: bool = False) -> Setup:
+def answer_setup(offered: str | None) -> Setup:
     """The answer's `a=setup` for the offer's.
 
     `actpass` leaves the choice to us: `active`, because our ClientHello can leave with the first accepted check and
-    saves a round trip; `prefer_passive` is for an offer whose DTLS flights already ride in its checks (SPED).
+    saves a round trip. UnacceptableOffer for one that wants no transport.
     """
     if offered == "holdconn":
         raise UnacceptableOffer(
             "setup_refused", "a=setup:holdconn asks for no transport at all (RFC 8842 5.1)", "a=setup"
         )
-    if offered == "actpass":
-        return "passive" if prefer_passive else "active"
-    return "active" if offered == "passive" else "passive"
+    return "active" if offered in ("actpass", "passive") else "passive"

@@ -19,6 +19,7 @@ from transceiverd.signalling.guard import ConnectionGuard, access_logger_class
 
 LINGERING_SECONDS = 2.0  # reading on after an early error answer, so that the client sees it and not a reset
 SHUTDOWN_SECONDS = 2.0  # for answers in work when the server stops
+UNIX_SOCKET_MODE = 0o660  # the daemon's user and group, as `[operator] socket` says
 
 # What every answer says in `Server:`, also those to what is not HTTP, which pass no handler of ours. aiohttp would name
 # itself, Python and both versions: a list of what to try, for whoever collects vulnerable servers.
@@ -73,18 +74,8 @@ def _silent() -> logging.Logger:
     return silent
 
 
-def open_tcp(address: str, port: int, tries: int = 1) -> socket.socket:
-    """A socket bound to `address` and the first free port from `port` up. Raises OSError."""
-    for attempt in range(tries):
-        try:
-            return _bound_tcp(address, port + attempt)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or attempt == tries - 1:
-                raise
-    raise ValueError("tries must be positive")
-
-
-def _bound_tcp(address: str, port: int) -> socket.socket:
+def open_tcp(address: str, port: int) -> socket.socket:
+    """A socket that listens at `address` and `port` (0: any). Raises OSError."""
     family, kind, protocol, _, bound = socket.getaddrinfo(
         address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
     )[0]
@@ -103,7 +94,7 @@ def _bound_tcp(address: str, port: int) -> socket.socket:
     return end
 
 
-def open_unix(path: str, mode: int = 0o660) -> socket.socket:
+def open_unix(path: str) -> socket.socket:
     """A Unix socket at `path`. One left over is removed; whoever calls holds the daemon's lock. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
@@ -112,9 +103,9 @@ def open_unix(path: str, mode: int = 0o660) -> socket.socket:
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # fchmod before bind: the file is never open to more than it shall be.
-        os.fchmod(end.fileno(), mode)
+        os.fchmod(end.fileno(), UNIX_SOCKET_MODE)
         end.bind(path)
-        os.chmod(path, mode)
+        os.chmod(path, UNIX_SOCKET_MODE)
         end.setblocking(False)
         end.listen(BACKLOG)
     except OSError:
