@@ -22,7 +22,7 @@ from transceiverd.candidates import Candidate, advertised_addresses, host_candid
 from transceiverd.peer import TransceiverPeer
 from transceiverd.sdp.answer import AnswerIdentity, build_answer
 from transceiverd.sdp.negotiation import Negotiation, encode_negotiation
-from transceiverd.sdp.offer import Fingerprint, Offer
+from transceiverd.sdp.offer import Fingerprint
 from transceiverd.signalling.clients import Clients
 from transceiverd.signalling.config import SignallingSection
 from transceiverd.signalling.diagnosis import diagnose, diagnosis_line
@@ -124,9 +124,8 @@ class LinkRouter:
 
     # ------------------------------------------------------------------ what signalling asks
 
-    async def create(self, offer: Offer, negotiation: Negotiation, context: CallContext) -> Created:
+    async def create(self, negotiation: Negotiation, context: CallContext) -> Created:
         """Open a call on the least loaded transceiver. Its place is reserved first."""
-        del offer
         if self._drained:
             raise Unavailable("draining", DRAINING, self._drained)
         place = self._ledger.reserve(context.counted, context.owner)
@@ -187,8 +186,7 @@ class LinkRouter:
 
     async def sessions(self) -> AsyncIterator[bytes]:
         """All live calls. The transceivers write the text: with 10,000 calls this process has no time for each line."""
-        told = {"answered_addresses": [candidate.address for candidate in self._candidates],
-                "answered_port": self._relay.port, "checks_refused": 0}  # fmt: skip
+        told = self._told()
         for peer in list(self._peers.values()):
             first = 0
             while first >= 0:
@@ -281,12 +279,12 @@ class LinkRouter:
 
     def _complete(self, snapshot: dict[str, object]) -> CallSnapshot:
         """A transceiver's words, with what only signalling knows."""
-        known = {
-            **snapshot,
-            "answered_addresses": [candidate.address for candidate in self._candidates],
-            "answered_port": self._relay.port,
-        }
-        return msgspec.convert(known, CallSnapshot)
+        return msgspec.convert(snapshot | self._told(), CallSnapshot)
+
+    def _told(self) -> dict[str, object]:
+        """What clients were told, which no transceiver knows."""
+        addresses = [candidate.address for candidate in self._candidates]
+        return {"answered_addresses": addresses, "answered_port": self._relay.port}
 
     def _call_ended(self, snapshot: dict[str, object]) -> None:
         """One line for each call that ended; for one that failed, why."""

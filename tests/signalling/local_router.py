@@ -9,7 +9,6 @@ from tests.sdp.offers import identity
 from transceiverd import callid
 from transceiverd.sdp.answer import build_answer
 from transceiverd.sdp.negotiation import Negotiation
-from transceiverd.sdp.offer import Offer
 from transceiverd.signalling.router import (
     CallContext,
     CallSnapshot,
@@ -38,7 +37,7 @@ class LocalRouter:
         self.asked = asyncio.Event()
         """Set by the first question."""
 
-    async def create(self, offer: Offer, negotiation: Negotiation, context: CallContext) -> Created:
+    async def create(self, negotiation: Negotiation, context: CallContext) -> Created:
         await self._obey()
         call_id = callid.mint(0, 1)
         self.contexts.append(context)

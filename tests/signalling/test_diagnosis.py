@@ -51,7 +51,6 @@ CASES = [
     ("nothing advertised", snapshot(answered_addresses=[]), "ice", ["nothing_answered", "no_stun"]),
     ("no client address", snapshot(client_address=""), "ice", ["no_stun"]),
     ("checks with a wrong password", snapshot({"first_check": 80.0}), "ice", ["checks_refused"]),
-    ("checks refused by count", snapshot(checks_refused=3), "ice", ["checks_refused"]),
     ("ended before any check", snapshot(state="closing", age_ms=15_000.0, closed_reason="never-checked"), "ice",
      ["no_stun"]),
     ("just checked", snapshot(CHECKED, state="checked", age_ms=1000.0), None, []),

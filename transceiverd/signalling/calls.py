@@ -94,13 +94,12 @@ class CallService:
 
     async def place(self, wanted: CallRequest, context: CallContext) -> Created:
         """From an offer to an answer. Raises SdpError, RouterError."""
-        offer = parse_offer(wanted.sdp, self._limits)
-        negotiation = negotiate(offer, self._negotiation)
+        negotiation = negotiate(parse_offer(wanted.sdp, self._limits), self._negotiation)
         if self._pending >= self.config.calls_pending_max:
             raise Unavailable("too_many_pending", "too many calls are being set up at this moment")
         self._pending += 1
         try:
-            created = await self.ask(self._router.create(offer, negotiation, context._replace(session=wanted.session)))
+            created = await self.ask(self._router.create(negotiation, context._replace(session=wanted.session)))
         finally:
             self._pending -= 1
         self.counters["created"] += 1

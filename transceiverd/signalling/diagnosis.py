@@ -105,7 +105,7 @@ def _stuck(snapshot: CallSnapshot) -> tuple[str | None, list[Advice]]:
 
 def _ice_advice(snapshot: CallSnapshot) -> list[Advice]:
     """No check was accepted."""
-    if snapshot.checks_refused or snapshot.phases.get("first_check") is not None:
+    if snapshot.phases.get("first_check") is not None:
         text = "STUN checks came, but none had the right password: was the answer changed, or is it of another call?"
         return [Advice("checks_refused", text)]
     advice = []

@@ -125,12 +125,6 @@ class ConnectionGuard:
         if connection is not None:
             connection.deadline = None
 
-    def release(self, request: web.BaseRequest) -> None:
-        """The connection will live long by right (a WebSocket): no deadline any more."""
-        connection = self.connections.get(request.protocol)
-        if connection is not None:
-            connection.released = True
-
     def expire(self, now: float) -> int:
         """Cut off what is past its deadline, by the loop's clock; how many those were."""
         late = [each for each in self.connections.values() if each.is_late(now)]
@@ -171,11 +165,10 @@ class GuardedConnection(asyncio.Protocol):
         self._inner = server()
         self._transport: asyncio.Transport | None = None
         self.deadline: float | None = None
-        self.released = False
 
     def is_late(self, now: float) -> bool:
         """Whether the request in work has taken too long."""
-        return self.deadline is not None and not self.released and now >= self.deadline
+        return self.deadline is not None and now >= self.deadline
 
     def abort(self) -> None:
         """Close without waiting for what was not sent."""

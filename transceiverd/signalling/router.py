@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from transceiverd.sdp.negotiation import Negotiation
-from transceiverd.sdp.offer import Offer
 
 
 class RouterError(Exception):
@@ -102,8 +101,6 @@ class CallSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The addresses of our candidates."""
     answered_port: int = 0
     candidates_offered: int = 0
-    checks_refused: int = 0
-    """Checks that named this call and failed their integrity."""
     dtls: dict[str, str | int | None] = {}
     media: dict[str, float | None] = {}
     drops: dict[str, int] = {}
@@ -128,8 +125,8 @@ class Metric(NamedTuple):
 class CallRouter(Protocol):
     """The rest of transceiverd, seen from signalling."""
 
-    async def create(self, offer: Offer, negotiation: Negotiation, context: CallContext) -> Created:
-        """Open a call on a transceiver with room. Raises SdpError too, where only it can judge an offer."""
+    async def create(self, negotiation: Negotiation, context: CallContext) -> Created:
+        """Open a call on a transceiver with room."""
 
     async def hangup(self, call_id: str, owner: str | None) -> bool:
         """End a call with BYE and close_notify; False: there is no such call, or no more, or it is another owner's.
