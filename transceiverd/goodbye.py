@@ -3,6 +3,8 @@
 Run by the transceiver process, a few calls a turn. It knows no clock: `now` is passed in.
 """
 
+import itertools
+
 from transceiverd.calls import CallTable
 from transceiverd.engine import SECOND
 
@@ -22,15 +24,18 @@ class Goodbyes:
         self._reason, self._per_second, self._began, self._said = reason, per_second, now, 0
 
     def work(self, now: int) -> bool:
-        """Say what is due; False when nothing is left to say."""
+        """Say what is due; False when nothing is left to say. Most turns of a long drain say nothing, and look at no
+        call either."""
         if not self._reason:
             return False
-        left = [call for call in self._calls if not call.closing]
-        due = left[: self._due(now)] if self._per_second else left
-        for call in due:
+        due = self._due(now) if self._per_second else len(self._calls)
+        if not due:
+            return len(self._calls) > 0
+        left = (call for call in self._calls if not call.closing)
+        for call in itertools.islice(left, due):
             self._calls.close(call, self._reason, now)
-        self._said += len(due)
-        return len(due) < len(left)
+            self._said += 1
+        return next(left, None) is not None
 
     def _due(self, now: int) -> int:
         """How many more may have been said by now; the first one at once."""
