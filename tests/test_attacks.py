@@ -181,10 +181,9 @@ def test_attacks_log_lines_cannot_be_forged_and_addresses_stay_out(server: Serve
         raw.settimeout(5)
         with contextlib.suppress(OSError):
             raw.recv(100)
-    for body in bodies:
-        request = urllib.request.Request(
-            server.calls_url, body.encode(), {"Content-Type": "application/sdp", "Origin": "forged"}, method="POST"
-        )
+    for body, more in [*((body, {}) for body in bodies), (audio_offer(), {"Origin": "forged"})]:
+        headers = {"Content-Type": "application/sdp", **more}
+        request = urllib.request.Request(server.calls_url, body.encode(), headers, method="POST")
         with contextlib.suppress(urllib.error.HTTPError):
             urllib.request.urlopen(request, timeout=10).close()
     with UdpCaller(server.calls_url, seed=9) as caller:

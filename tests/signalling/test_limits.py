@@ -119,4 +119,4 @@ def test_limits_only_call_paths_speak_to_pages_of_other_origins(router: LocalRou
             assert "Access-Control-Allow-Origin" not in (await client.get(path, headers=headers)).headers, path
         assert "Access-Control-Allow-Origin" in (await client.post(CALLS, headers=headers)).headers
 
-    with_app(scenario, router)
+    with_app(scenario, router, cors_origins=["*"])

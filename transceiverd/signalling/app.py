@@ -1,7 +1,7 @@
 """The public application: the call API, WHIP, the call page, and whether all is well (DESIGN 5).
 
 Built for `server.py`, or for a test client. Middlewares from outside in: cross-origin headers (on errors too), errors
-as JSON, the Host rule.
+as JSON, the Host and Origin rules.
 """
 
 from aiohttp import web
@@ -94,7 +94,9 @@ def _host(service: CallService) -> Middleware:
         nonlocal config, rule
         if config is not service.config:  # a reload
             config, rule = service.config, host_rule(service.config)
-        rule.require(request, service.clients.host(request))
+        hosts = service.clients.host(request)
+        rule.require(request, hosts)
+        service.cors.require(request, hosts)
         return await handler(request)
 
     return host

@@ -56,7 +56,7 @@ class CallService:
         """For requests from now on."""
         self.config = config
         self.tokens.replace(config.tokens if config.auth == "tokens" else ())
-        self.cors = CrossOrigin(config.cors_origins)
+        self.cors = CrossOrigin(config.cors_origins, tokens=config.auth == "tokens")
         self._negotiation = negotiation
         self._limits = config.sdp_limits()
         self.clients = Clients(config.proxies, config.unlimited)

@@ -12,6 +12,7 @@ from msgspec import Meta
 from transceiverd.sdp.limits import SdpLimits
 from transceiverd.signalling.clients import Networks
 
+Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/?#@\s]+)$")]
 Token = Annotated[str, Meta(min_length=16, max_length=512, pattern=r"^[A-Za-z0-9._~+/-]+=*$")]
 
 
@@ -62,8 +63,13 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         ),
     ] = msgspec.field(default_factory=list)
     cors_origins: Annotated[
-        list[str], Meta(description="Origins whose pages may place calls. `*`: any; tokens still count. Reload.")
-    ] = msgspec.field(default_factory=lambda: ["*"])
+        list[Origin],
+        Meta(
+            description="Origins whose pages may place calls, as `https://app.example`; our own page always may. `*`:"
+            " any; tokens still count. Empty: with tokens any, else pages of this machine (`http://localhost:...`),"
+            " since a server without tokens would take calls from every page that somebody here opens. Reload."
+        ),
+    ] = msgspec.field(default_factory=list)
     proxies: Annotated[
         list[str],
         Meta(
