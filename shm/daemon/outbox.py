@@ -6,6 +6,7 @@ outbox decides what happens to it.
 """
 
 import array
+import errno
 import fcntl
 import os
 import socket
@@ -14,6 +15,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from shm.daemon.loop import READ, WRITE, EventLoop
+
+PEER_GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN))
+"""Of `Outbox.send`: nobody will ever read that. Any other error is of this machine, and of now."""
 
 
 class PeerTooSlow(RuntimeError):
@@ -40,7 +44,8 @@ class Outbox:
         return self._sock.fileno()
 
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        """Send now or later. Raises PeerTooSlow when full, OSError when the peer is gone.
+        """Send now or later. Raises PeerTooSlow when full, OSError when the peer is gone (PEER_GONE) or
+        the machine has nothing to spare.
 
         The descriptors are the caller's; a message that has to wait keeps duplicates of them.
         """
@@ -48,7 +53,7 @@ class Outbox:
             return
         if len(self._waiting) >= self._limit:
             raise PeerTooSlow(f"{self._limit} messages are waiting for it")
-        self._waiting.append((data, tuple(os.dup(fd) for fd in fds)))
+        self._waiting.append((data, _duplicates(fds)))
         self._loop.watch(self._sock.fileno(), READ | WRITE, self._ready)
 
     def unread(self) -> bool:
@@ -92,6 +97,17 @@ class Outbox:
         except BlockingIOError:
             return False
         return True
+
+
+def _duplicates(fds: Sequence[int]) -> tuple[int, ...]:
+    made: list[int] = []
+    try:
+        for fd in fds:
+            made.append(os.dup(fd))
+    except OSError:
+        _close_all(made)
+        raise
+    return tuple(made)
 
 
 def _close_all(fds: Sequence[int]) -> None:

@@ -23,7 +23,7 @@ import msgspec
 
 from shm.daemon.child import FORK_BLOCKED_SIGNALS, Live, be_child
 from shm.daemon.loop import READ, EventLoop, Timer
-from shm.daemon.outbox import Outbox, PeerTooSlow
+from shm.daemon.outbox import PEER_GONE, Outbox, PeerTooSlow
 from shm.daemon.release import RELEASE
 from shm.daemon.restarts import RestartBackoff
 
@@ -137,7 +137,9 @@ class Post(Generic[M]):
             self.process.outbox.send(self._encode(message), descriptors)
         except PeerTooSlow:
             self.kill_stuck("does not read its control socket")
-        except OSError:
+        except OSError as error:
+            if error.errno not in PEER_GONE:  # we have nothing to spare: it would live on without having heard
+                self.kill_stuck(f"cannot be told {type(message).__name__} ({error.strerror})")
             log.debug("%s is gone before message %s", self.name, type(message).__name__)
 
     def retire(self, farewell: M) -> None:

@@ -1,5 +1,6 @@
 """Messages to a peer that does not read wait in order, up to a bound, and take their descriptors along."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -7,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from shm.daemon.loop import EventLoop
-from shm.daemon.outbox import Outbox, PeerTooSlow
+from shm.daemon.outbox import PEER_GONE, Outbox, PeerTooSlow
+from tests.daemon.no_descriptors import descriptors_left
 
 LIMIT = 8
 LARGE = bytes(30_000)
@@ -114,3 +116,15 @@ def test_outbox_peer_gone_is_an_error(pair: Pair) -> None:
     pair.peer.close()
     with pytest.raises(BrokenPipeError):
         pair.outbox.send(b"x")
+
+
+def test_outbox_without_descriptors_keeps_none(pair: Pair) -> None:
+    """What cannot wait with all that it carries does not wait, and leaves nothing open."""
+    pair.fill()
+    waiting, before = len(pair.outbox), os.listdir("/proc/self/fd")
+    with descriptors_left(1), pytest.raises(OSError) as caught:
+        pair.outbox.send(b"x", [0, 0, 0])
+    assert caught.value.errno == errno.EMFILE
+    assert caught.value.errno not in PEER_GONE
+    assert len(pair.outbox) == waiting
+    assert os.listdir("/proc/self/fd") == before

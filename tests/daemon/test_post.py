@@ -15,6 +15,7 @@ from shm.daemon.child import EXIT_FAULT
 from shm.daemon.loop import EventLoop
 from shm.daemon.post import Post, end_all
 from shm.daemon.restarts import RestartBackoff
+from tests.daemon.no_descriptors import descriptors_left
 from tests.shm.processes import KILLED, fork, reap
 
 DEADLINE_NS = 10_000_000_000
@@ -194,3 +195,19 @@ def test_post_child_dies_with_its_supervisor() -> None:
     assert reap(supervisor) == KILLED
     assert os.read(read_end, 100) == b""
     os.close(read_end)
+
+
+def test_post_that_cannot_be_told_is_born_anew(house: House) -> None:
+    """Without a descriptor to spare a message cannot wait: its process must not live on without having heard it."""
+    house.post.start()
+    first = house.post.pid
+    assert first is not None
+    assert house.post.process is not None
+    os.kill(first, signal.SIGSTOP)
+    while not len(house.post.process.outbox):
+        house.post.send(bytes(100))
+    with descriptors_left(0):
+        house.post.send(b"a lane", [0])
+    house.run_until(lambda: house.post.pid not in (None, first))
+    house.post.send(b"again")
+    house.run_until(lambda: house.told == [b"heard again"])
