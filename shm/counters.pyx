@@ -12,13 +12,17 @@ from shm.layout cimport RINGLINE_COUNTER_NAME, RINGLINE_SEGMENT_COUNTERS, counte
 from shm.segment cimport Segment
 
 
+cdef enum:
+    COUNTERS_MAX = 4096  # many times what any process counts; a stranger's number must not keep its reader busy
+
+
 cdef int counters_open(counters *opened, char *base, uint64_t size) noexcept nogil:
     cdef counters_header *header = <counters_header *>base
     cdef uint64_t count
     if size < sizeof(counters_header):
         return -1
     count = header.count
-    if count > (size - sizeof(counters_header)) / sizeof(counter):
+    if count > COUNTERS_MAX or count > (size - sizeof(counters_header)) / sizeof(counter):
         return -1
     opened.header = header
     opened.items = <counter *>(base + sizeof(counters_header))

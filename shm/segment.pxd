@@ -12,6 +12,7 @@ cdef class Segment:
     cdef readonly uint64_t size  # bytes mapped, from fstat at the time the segment was sealed; never from its header
     cdef readonly int fd         # -1 once closed
     cdef readonly int kind       # RINGLINE_SEGMENT_*
+    cdef int minor               # of the layout it was made in: an older or newer release's may differ from ours
     cdef int views               # who still looks into the mapping
 
     cdef int hold(self) except -1

@@ -27,6 +27,7 @@ SUPPORTED_MAJORS = (RINGLINE_LAYOUT_MAJOR,)
 
 SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 SIZE_MAX = 1 << 36  # 64 GiB: far above any configuration; keeps sums of offsets far from overflow
+BLOCK = 512  # bytes of one st_blocks, stat(2)
 MFD_NOEXEC_SEAL = 0x8  # Linux 6.3; Debian 12's 6.1 refuses it with EINVAL
 
 
@@ -55,6 +56,7 @@ cdef class Segment:
             os.fchmod(fd, 0o600)
             os.posix_fallocate(fd, 0, size)
             self._map(fd, size)
+            self.minor = RINGLINE_LAYOUT_MINOR
             self._fill_in(kind, index, peer_index, incarnation)
             if major is not None:
                 self.header.major = major
@@ -69,13 +71,17 @@ cdef class Segment:
     def attach(int fd, int kind):
         """Map a segment that somebody else made. Owns `fd` from then on; when it is refused, the caller still does.
 
-        LayoutRefused: not sealed, not a Ringline segment, another kind, another size, or a major that we do not speak.
+        LayoutRefused: not sealed, not allocated in full, not a Ringline segment, another kind, another size, or a major
+        that we do not speak.
         """
         cdef Segment self = Segment.__new__(Segment)
         _check_seals(fd)
-        size = os.fstat(fd).st_size
+        status = os.fstat(fd)
+        size = status.st_size
         if not sizeof(segment_header) <= size <= SIZE_MAX:
             raise LayoutRefused("segment size in bytes", size, f"{sizeof(segment_header)} to {SIZE_MAX}")
+        if status.st_blocks * BLOCK < size:  # its maker promises memory that a store of ours would have to find
+            raise LayoutRefused("allocated bytes of a segment", status.st_blocks * BLOCK, size)
         self._map(fd, size)
         self._check_header(kind)
         self.fd = fd
@@ -92,7 +98,7 @@ cdef class Segment:
     def _fill_in(self, int kind, index, peer_index, incarnation):
         self.header.magic = RINGLINE_MAGIC
         self.header.major = RINGLINE_LAYOUT_MAJOR
-        self.header.minor = RINGLINE_LAYOUT_MINOR
+        self.header.minor = self.minor
         self.header.kind = kind
         self.header.header_size = sizeof(segment_header)
         self.header.size = self.size
@@ -118,6 +124,7 @@ cdef class Segment:
         if self.header.size != self.size:
             raise LayoutRefused("segment size in its header", self.header.size, self.size)
         self.kind = kind
+        self.minor = self.header.minor
 
     def mend(self, index, peer_index=0):
         """Put right what says what this segment is, and gives whether somebody had written over it.
@@ -129,7 +136,7 @@ cdef class Segment:
         found = (header.magic, header.major, header.minor, header.kind, header.header_size, header.size,
                  header.index, header.peer_index)
         major = header.major if header.major in SUPPORTED_MAJORS else RINGLINE_LAYOUT_MAJOR
-        wanted = (RINGLINE_MAGIC, major, RINGLINE_LAYOUT_MINOR, self.kind, sizeof(segment_header), self.size,
+        wanted = (RINGLINE_MAGIC, major, self.minor, self.kind, sizeof(segment_header), self.size,
                   index, peer_index)
         if found == wanted:
             return False

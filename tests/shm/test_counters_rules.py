@@ -88,3 +88,11 @@ def test_counters_attach_refuses_another_kind_and_a_count_beyond_the_segment() -
     view[at : at + 8] = (4).to_bytes(8, "little")
     with pytest.raises(ValueError, match="header"):
         Counters.attach(os.dup(counters.fd))
+
+
+def test_counters_more_than_anybody_counts_are_refused() -> None:
+    """Their reader goes through all names: a stranger's number must not keep it busy."""
+    most = Counters.create([f"c{i}" for i in range(4096)])
+    assert len(Counters.attach(os.dup(most.fd)).names) == 4096
+    with pytest.raises(ValueError, match="header does not fit"):
+        Counters.create([f"c{i}" for i in range(4097)])

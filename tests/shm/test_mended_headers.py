@@ -71,3 +71,17 @@ def test_mended_holding_of_a_worker_is_as_its_successor_needs_it(caplog: pytest.
     assert FlowTable.attach(os.dup(holding.flows.fd)).capacity == holding.flows.capacity == 64
     assert Counters.attach(os.dup(holding.counters.fd)).names == NAMES
     assert isinstance(holding.segments()[0], Segment)
+
+
+def test_mended_segment_of_another_release_keeps_its_minor() -> None:
+    """An upgrade finds segments whose minor is not its own: no damage, and what readers of that minor know stays."""
+    made = Segment.create(1, 4096)
+    minor = slice(layout.offset("segment_header", "minor"), layout.offset("segment_header", "minor") + 2)
+    with memoryview(made) as memory:
+        memory[minor] = (layout.LAYOUT_MINOR + 7).to_bytes(2, "little")
+    ours = Segment.attach(os.dup(made.fd), 1)
+    assert not ours.mend(0)
+    with memoryview(made) as memory:
+        memory[0] ^= 0xFF
+        assert ours.mend(0)
+        assert int.from_bytes(memory[minor], "little") == layout.LAYOUT_MINOR + 7

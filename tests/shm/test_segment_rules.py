@@ -16,9 +16,11 @@ SIZE = 65_536
 MAJOR_OFFSET, KIND_OFFSET, SIZE_OFFSET = 8, 12, 16
 
 
-def raw_memfd(size: int, content: bytes = b"", seals: int = SEALS) -> int:
+def raw_memfd(size: int, content: bytes = b"", seals: int = SEALS, *, allocated: bool = True) -> int:
     """A memfd as a stranger might make one."""
     fd = os.memfd_create("stranger", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    if allocated and size:
+        os.posix_fallocate(fd, 0, size)
     os.ftruncate(fd, size)
     os.pwrite(fd, content, 0)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
@@ -96,6 +98,13 @@ def test_segment_that_is_something_else_is_refused(content: bytes, words: str) -
 def test_segment_that_could_shrink_is_refused(seals: int) -> None:
     """The peer could shrink it under our mapping, and our next load would be a SIGBUS."""
     assert "segment seals" in refused(raw_memfd(SIZE, header_with(MAJOR_OFFSET, "H", 1), seals))
+
+
+def test_segment_whose_memory_is_only_promised_is_refused() -> None:
+    """A store of ours into a hole would have to find the memory, and may not."""
+    good = header_with(MAJOR_OFFSET, "H", 1)
+    assert "allocated bytes of a segment" in refused(raw_memfd(SIZE, good, allocated=False))
+    Segment.attach(raw_memfd(SIZE, good), LANE).close()
 
 
 def test_segment_must_be_a_memfd_and_hold_a_header() -> None:
