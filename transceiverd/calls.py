@@ -7,7 +7,6 @@ A slot is freed only when the media thread has acknowledged that it let go of th
 """
 
 import base64
-import contextlib
 import logging
 import os
 from collections import OrderedDict
@@ -184,9 +183,7 @@ class CallTable:
         self._by_slot[slot] = self._by_id[record.call_id] = call
         for key, state in session.flows():
             self._lanes.publish(call.owner, key, state, but=-1, fresh=False)
-        with self._contained(call, now):
-            session.handle_timeout(now)
-            self._settle(call, now)
+        self._contained(call, now, session.handle_timeout, now)
         return call
 
     def _owner(self, record: SessionRecord) -> Owner:
@@ -201,23 +198,19 @@ class CallTable:
             self.drops[STALE] += 1
             return
         call.worker = record.worker
-        with self._contained(call, now):
-            if record.type == STUN:
-                if call.subject is not None:
-                    call.subject.waiting -= 1
-                call.session.receive_stun(record.payload, record.key, now)
-            elif record.type == DTLS:
-                contended = bool(record.flags & FLAG_CONTENDED)
-                call.session.receive_dtls(record.payload, record.key, now, contended=contended)
-            self._settle(call, now)
+        if record.type == STUN:
+            if call.subject is not None:
+                call.subject.waiting -= 1
+            self._contained(call, now, call.session.receive_stun, record.payload, record.key, now)
+        elif record.type == DTLS:
+            contended = bool(record.flags & FLAG_CONTENDED)
+            self._contained(call, now, call.session.receive_dtls, record.payload, record.key, now, contended)
 
     def srtp_proven(self, slot: int, generation: int, key: bytes, now: int) -> None:
         """Media authenticated a packet from `key`, which was not proven before, or which is in dispute."""
         call = self._by_slot.get(slot)
         if call is not None and call.owner.generation == generation and not call.closing:
-            with self._contained(call, now):
-                call.session.prove(key, now)
-                self._settle(call, now)
+            self._contained(call, now, call.session.prove, key, now)
 
     def media_removed(self, slot: int, generation: int, bye: bytes = b"", key: bytes = b"") -> None:
         """Media has let go of the call: its BYE goes out, its flows are withdrawn, its slot can be given out again.
@@ -242,18 +235,17 @@ class CallTable:
         for slot in self.deadlines.due(now):
             call = self._by_slot.get(slot)  # type: ignore[call-overload]
             if call is not None and not call.closing:
-                with self._contained(call, now):
-                    call.session.handle_timeout(now)
-                    self._settle(call, now)
+                self._contained(call, now, call.session.handle_timeout, now)
 
-    @contextlib.contextmanager
-    def _contained(self, call: Call, now: int) -> Iterator[None]:
-        """A fault of ours in one call ends that call, and no other: it is logged, counted, and the slot comes free.
+    def _contained(self, call: Call, now: int, work: Callable[..., None], *arguments: object) -> None:
+        """Do something to a call's session and settle it. A fault of ours in one call ends that call, and no other: it
+        is logged, counted, and the slot comes free.
 
-        Peer input never raises past an engine, so whatever arrives here is a bug.
+        Peer input never raises past an engine, so whatever is caught here is a bug.
         """
         try:
-            yield
+            work(*arguments)
+            self._settle(call, now)
         except Exception:
             log.exception("%s ends by a fault of ours", callid.short(call.call_id))
             self.drops[FAULT] += 1

@@ -33,6 +33,13 @@ class Timeout(NamedTuple):
     reason: str
 
 
+def earlier(one: Timeout | None, other: Timeout | None) -> Timeout | None:
+    """Which of two deadlines comes first, where there are any."""
+    if one is None or (other is not None and other.deadline < one.deadline):
+        return other
+    return one
+
+
 class Closed(NamedTuple):
     """The engine is done for good; `reason` is a fixed string."""
 

@@ -6,7 +6,7 @@ those of handshakes, each perhaps a signature or a key exchange of OpenSSL's, ar
 is long. What one call may have waiting is bounded too: its flood is its own loss.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from shm.ring import Record
@@ -20,30 +20,28 @@ QUEUE_MAX = 4096  # records of a kind that wait; the ring behind holds more, and
 class DtlsQueue:
     """Datagrams of many calls, oldest first."""
 
-    __slots__ = ("_of_call", "_per_call", "_records")
+    __slots__ = ("_of_call", "_per_call", "records")
 
     def __init__(self, per_call: int) -> None:
         self._per_call = per_call
-        self._records: deque[Record] = deque()
-        self._of_call: Counter[int] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._records)
+        self.records: deque[Record] = deque()
+        self._of_call: dict[int, int] = {}  # by slot, of those that have any
 
     def put(self, record: Record) -> bool:
         """False when there is no room for it."""
-        if len(self._records) >= QUEUE_MAX or self._of_call[record.slot] >= self._per_call:
+        waiting = self._of_call.get(record.slot, 0)
+        if len(self.records) >= QUEUE_MAX or waiting >= self._per_call:
             return False
-        self._of_call[record.slot] += 1
-        self._records.append(record)
+        self._of_call[record.slot] = waiting + 1
+        self.records.append(record)
         return True
 
     def take(self) -> Record:
         """The oldest."""
-        record = self._records.popleft()
-        self._of_call[record.slot] -= 1
-        if not self._of_call[record.slot]:
-            del self._of_call[record.slot]
+        record = self.records.popleft()
+        left = self._of_call.pop(record.slot) - 1
+        if left:
+            self._of_call[record.slot] = left
         return record
 
 
@@ -63,7 +61,7 @@ class Inbox:
         """Turns that left handshakes to the next one."""
 
     def __len__(self) -> int:
-        return len(self._checks) + len(self._handshakes) + len(self._records)
+        return len(self._checks) + len(self._handshakes.records) + len(self._records.records)
 
     @property
     def full(self) -> bool:
@@ -81,8 +79,8 @@ class Inbox:
         """One turn's work."""
         for _ in range(min(CHECKS_PER_TURN, len(self._checks))):
             yield self._checks.popleft()
-        for _ in range(min(self._handshakes_per_turn, len(self._handshakes))):
+        for _ in range(min(self._handshakes_per_turn, len(self._handshakes.records))):
             yield self._handshakes.take()
-        self.handshakes_put_off += len(self._handshakes) > 0
-        for _ in range(min(RECORDS_PER_TURN, len(self._records))):
+        self.handshakes_put_off += len(self._handshakes.records) > 0
+        for _ in range(min(RECORDS_PER_TURN, len(self._records.records))):
             yield self._records.take()

@@ -108,7 +108,10 @@ class ControlLanes:
 
     def pending(self) -> bool:
         """Is there anything to read?"""
-        return any(end.incoming.pending() for end in self._ends.values())
+        for end in self._ends.values():  # noqa: SIM110 - before every sleep, and a generator costs as much again
+            if end.incoming.pending():
+                return True
+        return False
 
     def arm(self) -> None:
         """About to sleep: workers shall ring from now on. Look at `pending()` once more afterwards."""
@@ -165,9 +168,11 @@ class ControlLanes:
 
     def catch_up(self, most: int) -> bool:
         """Withdraw and publish again for at most `most` slots a worker. True when there is more to do."""
+        more = False
         for end in self._ends.values():
-            if end.behind or end.withdrawals:
-                end.urgent = True
+            if not end.behind and not end.withdrawals:
+                continue
+            end.urgent = True
             while end.withdrawals and self._write(end, WITHDRAW, *end.withdrawals[0], b"", 0):
                 end.withdrawals.popleft()
             for _ in range(min(most, len(end.behind))):
@@ -175,7 +180,8 @@ class ControlLanes:
                 if not all(self._write(end, PUBLISH, *flow[:2], b"", flow[2]) for flow in self._flows_of(slot)):
                     end.behind.add(slot)
                     break
-        return any(end.behind or end.withdrawals for end in self._ends.values())
+            more = more or bool(end.behind or end.withdrawals)
+        return more
 
     def flush(self, *, all_of_it: bool = False) -> None:
         """Make what was written visible and wake the workers that sleep: once a turn, not once a record. A ring that

@@ -36,17 +36,14 @@ class RecordSink:
         if address.dtls_proven and not self._proven[index]:
             self._addresses.prove(index)
             self._proven[index] = True
-        self._mirror_nomination(index, address.nominated)
+        if address.nominated is not (self._nominated == index):
+            self._mirror_nomination(index, address.nominated)
         self._addresses.checked(index, address.checked_ns)
         self._addresses.account(index, address.bytes_received, address.bytes_sent)
 
     def _mirror_nomination(self, index: int, nominated: bool) -> None:
-        if nominated and self._nominated != index:
-            self._addresses.nominated = index
-            self._nominated = index
-        elif not nominated and self._nominated == index:
-            self._addresses.nominated = None
-            self._nominated = -1
+        self._addresses.nominated = index if nominated else None
+        self._nominated = index if nominated else -1
 
     def _forget(self, index: int) -> None:
         self._ids[index] = 0

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from transceiverd.blob import BlobWriter
 from transceiverd.data_transport import DataTransport
 from transceiverd.dtls.engine import ApplicationDataReceived, DtlsEngine, HandshakeCompleted, RecordAuthenticated
-from transceiverd.engine import MILLISECOND, Closed, Datagram, Drops, Timeout
+from transceiverd.engine import MILLISECOND, Closed, Datagram, Drops, Timeout, earlier
 from transceiverd.ice.addresses import PROVEN
 from transceiverd.ice.agent import (
     AddressChecked,
@@ -151,16 +151,15 @@ class Session:
         self.store.last_check_ns = self.agent.last_check or 0
         self._drain(source, now)
 
-    def receive_dtls(self, data: bytes, source: bytes, now: int, *, contended: bool = False) -> None:
+    def receive_dtls(self, data: bytes, source: bytes, now: int, contended: bool = False) -> None:
         """A DTLS datagram. Before an accepted check from `source` it never reaches OpenSSL (FACTS 1).
 
         `contended`: another call disputes the address; whichever authenticates a packet has it.
         """
-        if not self.agent.may_hear(source):
+        if not self.agent.hear(source, len(data)):
             self.drops[NO_ADDRESS] += 1
             return
         self.phases.reach("dtls_answered", now)
-        self.agent.account_received(source, len(data))
         self._contended = contended
         self.dtls.receive_datagram(data, now)
         self._drain(source, now)
@@ -193,14 +192,12 @@ class Session:
     def next_timeout(self) -> Timeout | None:
         """The earliest of the parts' deadlines."""
         due = self._dtls_deadline()
-        candidates = [
-            self.agent.next_timeout(),
-            self.dtls.next_timeout(),
-            None if due is None else Timeout(due, "no-dtls"),
-        ]
+        earliest = earlier(self.agent.next_timeout(), self.dtls.next_timeout())
+        if due is not None and (earliest is None or due < earliest.deadline):
+            earliest = Timeout(due, "no-dtls")
         if self.data is not None and self.state is State.CONNECTED:
-            candidates.append(self.data.next_timeout())
-        return min((at for at in candidates if at is not None), default=None)
+            earliest = earlier(earliest, self.data.next_timeout())
+        return earliest
 
     def poll_datagram(self) -> Datagram | None:
         """The next datagram to send."""

@@ -153,7 +153,7 @@ def _addresses(record: SessionRecord) -> list[tuple[int, Address]]:
         address.nominated = kept.nominated
         address.dtls_proven = kept.dtls_proven
         address.srtp_proven = kept.id in by_srtp
-        address.heard = address.proven
+        address.proven = address.heard = address.dtls_proven or address.srtp_proven
         address.bytes_received, address.bytes_sent = kept.bytes_received, kept.bytes_sent
         found.append((kept.place, address))
     return found

@@ -48,6 +48,8 @@ class Deadlines:
 
     def due(self, now: int) -> Iterator[Hashable]:
         """Take out and yield each key whose deadline is not after `now`; one set again waits for the next call."""
+        if not self._heap or self._heap[0][0] > now:  # it may be overtaken, but only by a later one
+            return
         keys = []
         while (at := self.next()) is not None and at <= now:
             _, _, key = heapq.heappop(self._heap)

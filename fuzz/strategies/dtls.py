@@ -1,5 +1,6 @@
 """DTLS: records, datagrams of records, handshake fragments; valid and nearly so."""
 
+import msgspec
 from hypothesis import strategies as st
 
 from fuzz.strategies import mutation
@@ -29,7 +30,9 @@ def fragments(draw: st.DrawFn, sequences: int = 12) -> Fragment:
 def datagrams() -> st.SearchStrategy[bytes]:
     """One to a few whole records, some of them with handshake fragments."""
     handshake = st.builds(
-        lambda record, pieces: record._replace(content_type=22, body=b"".join(piece.serialize() for piece in pieces)),
+        lambda record, pieces: msgspec.structs.replace(
+            record, content_type=22, body=b"".join(piece.serialize() for piece in pieces)
+        ),
         RECORDS,
         st.lists(fragments(), min_size=1, max_size=3),
     )

@@ -6,7 +6,8 @@ OpenSSL, whose own numbers would collide with our repetitions), epoch 1 is seale
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from transceiverd.dtls.config import DtlsConfig
 from transceiverd.dtls.records import HANDSHAKE, Record, RecordLayer12
@@ -17,7 +18,7 @@ from transceiverd.engine import MILLISECOND
 RESEND_INTERVAL = 25 * MILLISECOND
 
 
-class PlainRecord(NamedTuple):
+class PlainRecord(msgspec.Struct, frozen=True, gc=False):
     """A record before it gets its number."""
 
     content_type: int

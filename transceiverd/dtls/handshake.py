@@ -154,7 +154,10 @@ class Handshake:
 
     def _spend(self, records: list[Record]) -> None:
         """Book a datagram that makes work. Garbage and alerts in the clear cost nothing and must not use it up."""
-        size = sum(len(record.body) for record in records if record.content_type == HANDSHAKE or record.epoch)
+        size = 0
+        for record in records:
+            if record.content_type == HANDSHAKE or record.epoch:
+                size += len(record.body)
         if size == 0:
             return
         self._datagrams_left -= 1
@@ -241,7 +244,7 @@ class Handshake:
         """Give OpenSSL what has come to its turn."""
         ready = self._reassembly.take()
         if ready and self.failure is None:
-            output = self._feed(self._frame(HANDSHAKE, message.serialize()) for message in ready)
+            output = self._feed([self._frame(HANDSHAKE, message.serialize()) for message in ready])
             self._after_feed(output, now)
         if self._layer is not None and self._early_finished:
             self._receive_early(self._layer)

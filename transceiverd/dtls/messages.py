@@ -4,7 +4,8 @@ Called by the handshake for both directions. Only the header is looked at: what 
 """
 
 import struct
-from typing import NamedTuple
+
+import msgspec
 
 from shm.errors import MalformedPacket
 
@@ -31,7 +32,7 @@ HEADER_BYTES = 12
 _HEADER = struct.Struct("!BBHHBHBH")  # type, length (24), message_seq, fragment_offset (24), fragment_length (24)
 
 
-class Fragment(NamedTuple):
+class Fragment(msgspec.Struct, frozen=True, gc=False):
     """A piece of a handshake message, or all of it."""
 
     message_type: int
@@ -40,19 +41,14 @@ class Fragment(NamedTuple):
     offset: int
     body: bytes
 
-    @property
-    def whole(self) -> bool:
-        """Whether this is the whole message."""
-        return len(self.body) == self.length
-
     def serialize(self) -> bytes:
         """Header and body."""
-        kind, length, sequence, offset, body = self
-        size = len(body)
+        length, offset, size = self.length, self.offset, len(self.body)
         header = _HEADER.pack(
-            kind, length >> 16, length & 0xFFFF, sequence, offset >> 16, offset & 0xFFFF, size >> 16, size & 0xFFFF
-        )
-        return header + body
+            self.message_type, length >> 16, length & 0xFFFF, self.message_sequence,
+            offset >> 16, offset & 0xFFFF, size >> 16, size & 0xFFFF,
+        )  # fmt: skip
+        return header + self.body
 
 
 def parse_fragments(body: bytes) -> list[Fragment]:

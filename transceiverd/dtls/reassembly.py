@@ -8,6 +8,8 @@ anything is allocated; work linear in what arrives. Plan: one buffer and one map
 that came whole need neither.
 """
 
+import msgspec
+
 from shm.errors import MalformedPacket
 from transceiverd.dtls.messages import Fragment
 
@@ -73,9 +75,10 @@ class MessageReassembly:
 
     def _add_missing(self, fragment: Fragment) -> None:
         sequence = fragment.message_sequence
-        if fragment.whole:
+        if len(fragment.body) == fragment.length:
             # It displaces pieces that somebody may have forged to be in its way, and in its turn it takes no room.
-            self._forget_partial(sequence)
+            if sequence in self._partial:
+                self._bytes_held -= self._partial.pop(sequence).length
             if sequence != self.next_sequence:
                 self._reserve(fragment.length)
             else:
@@ -88,17 +91,12 @@ class MessageReassembly:
             partial = self._partial[sequence] = _Partial(fragment)
         if partial.add(fragment):
             del self._partial[sequence]
-            self._whole[sequence] = fragment._replace(offset=0, body=bytes(partial.buffer))
+            self._whole[sequence] = msgspec.structs.replace(fragment, offset=0, body=bytes(partial.buffer))
 
     def _reserve(self, length: int) -> None:
         if self._bytes_held + length > self._bytes_max:
             raise MalformedPacket("handshake reassembly full")
         self._bytes_held += length
-
-    def _forget_partial(self, sequence: int) -> None:
-        partial = self._partial.pop(sequence, None)
-        if partial is not None:
-            self._bytes_held -= partial.length
 
     def take(self) -> list[Fragment]:
         """The whole messages that are next, in order; each is given out once."""

@@ -3,12 +3,12 @@
 Called by the handshake (framing both ways, its own Finished) and by the engine (everything after it). Nothing here
 keeps state of its own: `RecordLayer12` works on the call's `DtlsState`, and one built on the same fields in another
 process goes on where this one stopped. Left out: compression (never negotiated), connection ids, MTU discovery, and
-DTLS 1.3, which gets a class of its own.
+DTLS 1.3, which gets a class of its own. Records are msgspec Structs: made in C, in a fifth of a NamedTuple's time.
 """
 
 import struct
-from typing import NamedTuple
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
@@ -38,7 +38,7 @@ _SEQUENCE = struct.Struct("!Q")  # epoch and sequence number as one number
 _ADDITIONAL = struct.Struct("!QBHH")
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record as it is on the wire."""
 
     content_type: int

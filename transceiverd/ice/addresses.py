@@ -54,6 +54,7 @@ class Address:
         "key",
         "nominated",
         "priority",
+        "proven",
         "recent",
         "srtp_proven",
     )
@@ -66,17 +67,13 @@ class Address:
         self.priority = 0  # of that check
         self.authentic_ns = 0  # a DTLS record under the call's keys came from here, or it was nominated anew
         self.nominated = False
+        self.proven = False  # a packet under the call's keys came from here: by one of these two
         self.dtls_proven = False
         self.srtp_proven = False
         self.heard = False  # something other than a check came from it
         self.bytes_received = 0  # counted until it is proven
         self.bytes_sent = 0
         self.recent = b""  # transaction ids of its last checks, newest first
-
-    @property
-    def proven(self) -> bool:
-        """Whether a packet under the call's keys came from here."""
-        return self.dtls_proven or self.srtp_proven
 
 
 class AddressSink(Protocol):
@@ -201,24 +198,27 @@ class AddressBook:
         if address is None:
             return False
         address.authentic_ns = max(address.authentic_ns, now)
-        before = address.proven, address.dtls_proven, address.srtp_proven
-        if by == "dtls":
-            address.dtls_proven = True
-        else:
-            address.srtp_proven = True
-        if before != (address.proven, address.dtls_proven, address.srtp_proven):
+        first = not address.proven
+        if not (address.dtls_proven if by == "dtls" else address.srtp_proven):
+            address.proven = True
+            if by == "dtls":
+                address.dtls_proven = True
+            else:
+                address.srtp_proven = True
             self._changed(address)
-        return not before[0]
+        return first
 
-    def account_received(self, key: bytes, size: int) -> None:
-        """A datagram other than a check came from `key`: it is heard, and may be sent three times as much."""
+    def account_received(self, key: bytes, size: int) -> bool:
+        """A datagram other than a check came from `key`: it is heard, and may be sent three times as much. False when
+        the address is not known."""
         address = self.find(key)
         if address is None:
-            return
+            return False
         address.heard = True
         if not address.proven:
             address.bytes_received += size
             self._changed(address)
+        return True
 
     def may_send(self, key: bytes, size: int) -> bool:
         """Whether `size` more bytes to `key` stay within what it earned."""
@@ -254,8 +254,12 @@ class AddressBook:
 
     def expiry(self) -> int | None:
         """When the next address falls out of use, ns. The one checked last never does: the call's consent covers it."""
-        times = sorted(address.checked_ns for address in self._places if address is not None)
-        return times[0] + self._consent if len(times) > 1 else None
+        oldest, others = None, False
+        for address in self._places:
+            if address is not None:
+                others = oldest is not None
+                oldest = address.checked_ns if oldest is None else min(oldest, address.checked_ns)
+        return oldest + self._consent if oldest is not None and others else None
 
     def expire(self, now: int) -> list[Address]:
         """Take out the addresses that were not checked for the consent time, except the one checked last."""

@@ -241,11 +241,11 @@ class LiteAgent:
         """Whether DTLS or RTP from `key` is this call's: an accepted check came from there (FACTS 1)."""
         return self._consent.state != CLOSED and self.addresses.find(key) is not None
 
-    # Shorthands, so that the session deals with one object; see AddressBook.
+    def hear(self, key: bytes, size: int) -> bool:
+        """As `may_hear`, of a datagram other than a check that has come: it is booked."""
+        return self._consent.state != CLOSED and self.addresses.account_received(key, size)
 
-    def account_received(self, key: bytes, size: int) -> None:
-        """Book a datagram other than a check from `key`."""
-        self.addresses.account_received(key, size)
+    # Shorthands, so that the session deals with one object; see AddressBook.
 
     def may_send(self, key: bytes, size: int) -> bool:
         """Whether `key` has earned `size` more bytes."""

@@ -33,19 +33,15 @@ CLOSED_CONSENT = "consent-expired"
 class Consent:
     """State and times of one call. `since` is the time that the next deadline counts from."""
 
-    __slots__ = ("_config", "checked_since", "last_check", "since", "state")
+    __slots__ = ("_config", "checked_since", "interval", "last_check", "since", "state")
 
     def __init__(self, config: IceConfig, now: int) -> None:
         self._config = config
+        self.interval = config.consent_ms * MILLISECOND  # how long one check lets us send, ns
         self.state = WAITING
         self.since = now
         self.checked_since: int | None = None  # first accepted check; the session's 10 s for DTLS count from here
         self.last_check: int | None = None
-
-    @property
-    def interval(self) -> int:
-        """How long one check lets us send, ns."""
-        return self._config.consent_ms * MILLISECOND
 
     def may_send(self, now: int) -> bool:
         """Whether the peer's consent is fresh, even if the timer that would say no is late."""
