@@ -38,6 +38,9 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 # Every message is read into the same place and decoded from it: room of its own for the largest that may come would
 # cost each of them a quarter of a megabyte of heap.
 _room = memoryview(bytearray(MESSAGE_BYTES_MAX))
+# As plain numbers: Python's flag types cost more at each message than the message's own decoding.
+_CLOSE_ON_EXEC, _NO_SIGNAL = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_NOSIGNAL)
+_CUT_SHORT, _DESCRIPTORS_CUT = int(socket.MSG_TRUNC), int(socket.MSG_CTRUNC)
 _RIGHTS_ROOM = socket.CMSG_LEN(DESCRIPTORS_MAX * array.array("i").itemsize)
 
 
@@ -59,7 +62,7 @@ def send_now(end: socket.socket, message: Message, descriptors: tuple[int, ...] 
     """
     data = encode(message)
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-    end.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+    end.sendmsg([data], rights, _NO_SIGNAL)
 
 
 def receive_now(end: socket.socket) -> tuple[AnyMessage, list[int]] | None:
@@ -70,15 +73,15 @@ def receive_now(end: socket.socket) -> tuple[AnyMessage, list[int]] | None:
         DescriptorsLost: this process had no room for the message's descriptors; the link is as good as before.
         msgspec.DecodeError: not a message of this release.
     """
-    size, ancillary, flags, _ = end.recvmsg_into((_room,), _RIGHTS_ROOM, socket.MSG_CMSG_CLOEXEC)
+    size, ancillary, flags, _ = end.recvmsg_into((_room,), _RIGHTS_ROOM, _CLOSE_ON_EXEC)
     descriptors = _descriptors(ancillary) if ancillary else []
     if not size:
         return None
     data = _room[:size]
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+    if flags & (_CUT_SHORT | _DESCRIPTORS_CUT):
         for descriptor in descriptors:
             os.close(descriptor)
-        if flags & socket.MSG_TRUNC:
+        if flags & _CUT_SHORT:
             raise msgspec.DecodeError("a message was cut short")
         raise DescriptorsLost(type(decode(data)).__name__)
     return decode(data), descriptors

@@ -40,17 +40,18 @@ class AnswerIdentity(msgspec.Struct, frozen=True):
 
 def build_answer(negotiation: Negotiation, identity: AnswerIdentity) -> str:
     """The answer, with CRLF line ends."""
-    lines = _session_lines(negotiation, identity)
+    transport = _transport_lines(negotiation, identity)
+    lines = _session_lines(negotiation, identity) + transport
     for place, section in enumerate(negotiation.sections):
         if not section.accepted:
             lines += _rejected_lines(section)
             continue
-        lines += _accepted_lines(negotiation, identity, place, section)
+        lines += _accepted_lines(negotiation, identity, place, section, transport)
         if negotiation.audio is not None and negotiation.audio.section == place:
             lines += _audio_lines(negotiation.audio, identity)
         elif negotiation.data is not None:
             lines += _data_lines(negotiation.data, identity)
-    return "".join(f"{line}\r\n" for line in lines)
+    return "\r\n".join(lines) + "\r\n"
 
 
 def _session_lines(negotiation: Negotiation, identity: AnswerIdentity) -> list[str]:
@@ -58,8 +59,7 @@ def _session_lines(negotiation: Negotiation, identity: AnswerIdentity) -> list[s
     lines = ["v=0", f"o=- {session_id} 1 IN IP4 127.0.0.1", "s=-", "t=0 0"]
     if negotiation.bundle:
         lines.append(f"a=group:BUNDLE {' '.join(negotiation.bundle)}")
-    lines += ["a=ice-lite", "a=ice-options:ice2", "a=msid-semantic:WMS *"]
-    return lines + _transport_lines(negotiation, identity)
+    return [*lines, "a=ice-lite", "a=ice-options:ice2", "a=msid-semantic:WMS *"]
 
 
 def _transport_lines(negotiation: Negotiation, identity: AnswerIdentity) -> list[str]:
@@ -83,7 +83,7 @@ def _rejected_lines(section: AnswerSection) -> list[str]:
 
 
 def _accepted_lines(
-    negotiation: Negotiation, identity: AnswerIdentity, place: int, section: AnswerSection
+    negotiation: Negotiation, identity: AnswerIdentity, place: int, section: AnswerSection, transport: list[str]
 ) -> list[str]:
     """The `m=` line with the default candidate (RFC 8839 4.2.1.2), and the transport."""
     formats = section.format
@@ -95,7 +95,7 @@ def _accepted_lines(
     lines = [f"m={section.kind} {port} {section.protocol} {formats}", f"c=IN {connection}"]
     if section.mid is not None:
         lines.append(f"a=mid:{section.mid}")
-    lines += _transport_lines(negotiation, identity)
+    lines += transport
     if place == negotiation.transport_section:
         lines += [f"a=candidate:{candidate}" for candidate in identity.candidates]
         lines.append("a=end-of-candidates")

@@ -5,6 +5,8 @@ G.722, comfort noise and telephone events: nothing behind the answer would under
 does not send them.
 """
 
+import functools
+
 from transceiverd.sdp.negotiation import Payload
 from transceiverd.sdp.offer import MediaSection, RtpMap
 
@@ -49,16 +51,18 @@ def _matches(rtpmap: RtpMap, encoding: str, clock_rate: int, channels: int) -> b
     )
 
 
+@functools.lru_cache(64)  # every browser of a kind offers the same, and each offer is asked for twice
 def _opus_fmtp(offered: str) -> str:
     """What we would like to receive (RFC 7587 6.1: the parameters bind the other side's sender, not ours).
 
     The client's `minptime` and `useinbandfec` are taken over where they make sense. `stereo` is not: speech is mono.
     """
-    wanted: list[str] = []
+    wanted: dict[str, str] = {}
     for parameter in offered.split(";"):
-        name, _, value = (part.strip() for part in parameter.partition("="))
+        name, _, value = parameter.partition("=")
+        name, value = name.strip(), value.strip()
         minptime = name == "minptime" and value in MINPTIME
         fec = name == "useinbandfec" and value in ("0", "1")
-        if (minptime or fec) and not any(known.startswith(name) for known in wanted):
-            wanted.append(f"{name}={value}")
-    return ";".join(wanted)
+        if minptime or fec:
+            wanted.setdefault(name, value)
+    return ";".join(f"{name}={value}" for name, value in wanted.items())

@@ -75,21 +75,15 @@ class CallService:
             address = self.clients.address(request)
             counted = self.clients.counted(address)
             self._paces.admit(counted, time.monotonic())
-            with self._refunded():
+            try:
                 yield CallContext(address, dialect, owner=owner, counted=counted)
+            except (HttpError, SdpError, web.HTTPException):  # what is no offer takes nobody's turn
+                self._paces.refund()
+                raise
         except Exception as error:
             known = as_http_error(error)
             if known is not None:
                 self.counters[f"refused_{known.code}"] += 1
-            raise
-
-    @contextlib.contextmanager
-    def _refunded(self) -> Iterator[None]:
-        """What is no offer takes nobody's turn."""
-        try:
-            yield
-        except (HttpError, SdpError, web.HTTPException):
-            self._paces.refund()
             raise
 
     async def place(self, wanted: CallRequest, context: CallContext) -> Created:
