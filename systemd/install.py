@@ -79,17 +79,34 @@ def built_libraries() -> Path:
 
 def interpreter(layout: Layout, libraries: Path) -> str:
     """The system's Python that the services will run: the minor version that the extensions were compiled for."""
-    if os.environ.get("PYTHON"):
-        return os.environ["PYTHON"]
     name = libraries.parent.name
+    if os.environ.get("PYTHON"):
+        return _named_interpreter(layout, os.environ["PYTHON"], name)
     places = [f"/usr/bin/{name}", f"/usr/local/bin/{name}"]
-    for place in places:
-        if layout.real(place).exists() or layout.real(place).is_symlink():
-            return place
+    # The root of another system has its own; one that a package is made in is empty, and meant for a system like this.
+    for root in (layout.real, Path):
+        for place in places:
+            if root(place).exists() or root(place).is_symlink():
+                return place
     raise Refused(
         f"no {name} at {' or '.join(places)}, and the extensions are compiled for it. Install it, or build the "
         f"checkout with the system's own (rm -r .venv; PYTHON=/usr/bin/python3 make install)"
     )
+
+
+def _named_interpreter(layout: Layout, named: str, wanted: str) -> str:
+    """PYTHON= as an absolute path. What does not run here, in the root of another system, is believed."""
+    if layout.destination and os.path.isabs(named) and layout.real(named).exists():
+        return named
+    found = shutil.which(named)
+    if found is None:
+        raise Refused(f"PYTHON={named}: there is no such program")
+    show = "import sys; print('python%d.%d' % sys.version_info[:2])"
+    is_a = subprocess.run([found, "-c", show], capture_output=True, text=True, check=False).stdout.strip()
+    if is_a != wanted:
+        raise Refused(f"PYTHON={named} is {is_a or 'no Python'}, and the extensions are compiled for {wanted}: "
+                      f"rm -r .venv, then the same command again")  # fmt: skip
+    return os.path.abspath(found)
 
 
 def wanted_distributions(libraries: Path) -> list[importlib.metadata.Distribution]:
@@ -200,7 +217,8 @@ def _compile(layout: Layout, python: str, library: Path, target: Path) -> None:
             target, quiet=2, force=True, ddir=final, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
         )
         return
-    subprocess.run([layout.real(python), "-m", "compileall", "-qq", "-f", "-d", final, "--invalidation-mode",
+    runs = layout.real(python) if layout.real(python).exists() else python
+    subprocess.run([runs, "-m", "compileall", "-qq", "-f", "-d", final, "--invalidation-mode",
                     "unchecked-hash", target], check=True)  # fmt: skip
 
 
@@ -274,7 +292,11 @@ def install(layout: Layout) -> None:
     new = library.with_name("ringline.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    build_environment(layout, new)
+    try:
+        build_environment(layout, new)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     files = dict(system_files(layout))
     links = {f"{layout.commands}/{command}": f"{layout.home}/bin/{command}" for command in COMMANDS}
     _replace_tree(new, library)
@@ -344,10 +366,11 @@ def uninstall(layout: Layout, *, purge: bool) -> None:
         subprocess.run(["systemctl", "disable", "--now", "--quiet", *UNITS], check=False)
     for name in manifest["files"]:
         layout.real(name).unlink(missing_ok=True)
-        _remove_empty(layout.real(name).parent)
+        _remove_empty(layout, layout.real(name).parent)
     etc = manifest["configuration"].items()
     kept = [name for name, shipped in etc if not _remove_etc(layout, name, shipped, purge=purge)]
     shutil.rmtree(layout.real(layout.home))
+    _remove_empty(layout, layout.real(layout.home).parent)
     if layout.live:
         _forget(layout)
     for name in kept:
@@ -362,14 +385,18 @@ def _remove_etc(layout: Layout, name: str, shipped: str, *, purge: bool) -> bool
     if path.exists() and digest(path) != shipped and not purge:
         return False
     path.unlink(missing_ok=True)
-    _remove_empty(path.parent)
+    _remove_empty(layout, path.parent)
     return True
 
 
-def _remove_empty(folder: Path) -> None:
-    """A directory that was ours alone, such as a drop-in's."""
-    if folder.name.endswith(".d") or folder.name == "ringline":
-        with contextlib.suppress(OSError):
+def _remove_empty(layout: Layout, folder: Path) -> None:
+    """A directory that was ours alone, such as a drop-in's; in a root that a package was staged in, all of them."""
+    with contextlib.suppress(OSError):
+        if layout.destination:
+            while folder != Path(layout.destination):
+                folder.rmdir()
+                folder = folder.parent
+        elif folder.name.endswith(".d") or folder.name == "ringline":
             folder.rmdir()
 
 

@@ -184,7 +184,8 @@ class Foreground:
 
     def _announce(self) -> None:
         fragment = f"#token={self._token}" if self._token else ""
-        print(f"\n  Open http://127.0.0.1:{self._http_port}/{fragment} and press Call. Ctrl-C ends.\n", flush=True)
+        print(f"\n  Open http://127.0.0.1:{self._http_port}/{fragment} and press Call. Ctrl-C ends.")
+        print(f"  To look inside: {sys.argv[0]} --runtime-directory {self._directory} status\n", flush=True)
         if self._options.lan:
             addresses = lan_addresses()
             if not addresses:

@@ -1,4 +1,4 @@
-"""The units by themselves: systemd's own checks, every directive explained, files staged below DESTDIR."""
+"""The units by themselves: systemd's own checks, every directive explained."""
 
 import re
 import shutil
