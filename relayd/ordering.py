@@ -89,6 +89,10 @@ def _reload(options: argparse.Namespace) -> int:
     """Of both: neither takes what the other would refuse."""
     if options.daemon:
         return _ordered(options, options.daemon, "reload")
+    try:
+        _directory(options)
+    except ConfigurationError as error:
+        return _fail(str(error), 2)  # once, not by each daemon
     refused = [status for status in (_looked_over(options, daemon) for daemon in DAEMONS) if status]
     return max(refused or [_ordered(options, daemon, "reload") for daemon in DAEMONS])
 

@@ -6,8 +6,8 @@ A distribution adds a subcommand with an entry point of the group `ringline.rela
 that adds its parser and sets `run`, a function of the parsed options that gives the exit status. The options before the
 subcommand (`--config`, `--runtime-directory`) are for all of them.
 
-Exit status: 0 done; 1 no relayd answers; 2 wrong command line or configuration; 3 relayd refused, or speaks another
-layout; 4 `status --check`: something is not as it should be.
+Exit status: 0 done; 1 no relayd answers, or the machine refuses something; 2 wrong command line or configuration;
+3 relayd refused, or speaks another layout; 4 `status --check`: something is not as it should be.
 """
 
 import argparse
@@ -79,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `relayctl status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # `relayctl status > /full/disk`
+        return _fail(str(error), EXIT_UNREACHABLE)
 
 
 def runtime_directory_of(options: argparse.Namespace) -> Path:

@@ -118,6 +118,18 @@ def test_foreground_killed_run_is_tidied_up_by_the_next_and_a_living_one_is_left
     assert list(place.iterdir()) == []
 
 
+def test_foreground_ends_with_a_drain_and_is_content(place: Path) -> None:
+    """It used to call it an error that a daemon had ended with status 0."""
+    with _running(place, "--udp-port", str(free_port(socket.SOCK_DGRAM)),
+                  "--http-port", str(free_port(socket.SOCK_STREAM))) as (process, lines):  # fmt: skip
+        (directory,) = place.iterdir()
+        drain = [sys.executable, "-m", "relayd.relayctl", "--runtime-directory", str(directory), "drain"]
+        assert subprocess.run(drain, check=False, capture_output=True).returncode == 0
+        assert process.wait(20) == 0
+    assert "transceiverd has ended as it was told" in lines[-1]
+    assert list(place.iterdir()) == []
+
+
 def test_foreground_temporary_directory_is_ours_alone(place: Path) -> None:
     with _running(place, "--udp-port", str(free_port(socket.SOCK_DGRAM)),
                   "--http-port", str(free_port(socket.SOCK_STREAM))):  # fmt: skip

@@ -32,6 +32,7 @@ from transceiverd.signalling.selfsigned import make_certificate
 
 log = logging.getLogger("run")
 
+DAEMONS = ("relayd", "transceiverd")
 UDP_PORT = 3478
 HTTP_PORT = 8080
 HTTPS_PORT = 8443
@@ -110,7 +111,7 @@ class Foreground:
             signal.signal(number, self._interrupted)
         config = self._write_config()
         try:
-            self._daemons = [self._start(name, config) for name in ("relayd", "transceiverd")]
+            self._daemons = [self._start(name, config) for name in DAEMONS]
             if self._await_ready():
                 self._announce()
             return self._wait()
@@ -198,9 +199,12 @@ class Foreground:
 
     def _wait(self) -> int:
         while not self._stopping:
-            for daemon in self._daemons:
-                if daemon.poll() is not None:
-                    log.error("a daemon ended with status %s; stopping", daemon.returncode)
+            for name, daemon in zip(DAEMONS, self._daemons, strict=True):
+                if (status := daemon.poll()) is not None:
+                    if status == 0:  # drained, or stopped by its pid
+                        log.info("%s has ended as it was told; stopping", name)
+                        return 0
+                    log.error("%s ended with status %s; stopping", name, status)
                     return 1
             time.sleep(POLL_SECONDS)
         return 0

@@ -241,6 +241,24 @@ def test_relayctl_refusals_are_in_the_words_of_who_typed_them(capsys: pytest.Cap
         assert words in capsys.readouterr().err
 
 
+def test_relayctl_on_a_full_disk_says_so(shared_relay: RelayProcess) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "relayd.relayctl", "--runtime-directory", str(shared_relay.directory), "status"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("relayctl: ")
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_relayctl_bad_file_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A reload of both daemons printed it for each of them."""
+    assert relayctl.main(["--config", str(tmp_path / "missing.toml"), "reload"]) == relayctl.EXIT_USAGE
+    assert capsys.readouterr().err.count("missing.toml: cannot be read") == 1
+
+
 def test_relayctl_version_is_that_of_every_process(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         relayctl.main(["--version"])
