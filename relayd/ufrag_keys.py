@@ -8,12 +8,12 @@ name, so a reader sees the old file or the new one. JSON:
 
 There are four key ids. Calls are minted under `current`; every key in the file verifies. The life of a key:
 
-    rotated()  adds the next free id and makes it current; refused while that id still has live calls
+    rotated()  gives it the next id and makes it current; refused while that id still has live calls
     (relayd confirms the new key's fingerprint before a call is minted under it: the control socket's part)
-    retired()  removes a key once no live call was minted under it; refused before
+    it goes when a rotation comes round to its id, or when a person takes it out of the file; refused likewise
 
-A `UfragKeys` never changes: both give a new one, to be saved. Only transceiverd's supervisor rotates, so two writers
-do not meet. The daemons run as different users where installed: the file's group is its directory's (setgid).
+A `UfragKeys` never changes: `rotated` gives a new one, to be saved. Only transceiverd's supervisor rotates, so two
+writers do not meet. The daemons run as different users where installed: the file's group is its directory's (setgid).
 Left out: when to rotate, and counting live calls per key (transceiverd's).
 """
 
@@ -40,7 +40,7 @@ FINGERPRINT_LABEL = b"ringline-ufrag-key-fingerprint"
 
 
 class KeyInUse(ValueError):
-    """A rotation onto, or the retirement of, a key id under which calls still live, or that is current."""
+    """A rotation onto a key id under which calls still live."""
 
 
 class KeyFileError(ValueError):
@@ -180,14 +180,6 @@ class UfragKeys:
             raise KeyInUse(f"key {following} still has live calls: a rotation onto it would cut them off")
         by_id = {**self._secrets, following: secrets.token_bytes(SECRET_BYTES)}
         return UfragKeys(following, by_id, {**self._created, following: _timestamp()})
-
-    def retired(self, key_id: int, ids_in_use: Collection[int]) -> "UfragKeys":
-        """These keys without `key_id`. KeyInUse when it is current or has live calls; KeyError when it is not there."""
-        if key_id == self.current or key_id in ids_in_use:
-            raise KeyInUse(f"key {key_id} is current or still has live calls")
-        if key_id not in self._secrets:
-            raise KeyError(key_id)
-        return UfragKeys(self.current, {k: v for k, v in self._secrets.items() if k != key_id}, self._created)
 
     def __eq__(self, other: object) -> bool:
         """Equal when they verify and mint alike."""

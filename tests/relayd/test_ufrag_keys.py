@@ -51,7 +51,7 @@ def test_ufrag_keys_of_processes_that_start_together_are_the_same(tmp_path: Path
     assert not list(tmp_path.glob(".ufrag*"))
 
 
-def test_ufrag_keys_rotate_onto_the_next_id_and_retire_the_old_one(tmp_path: Path) -> None:
+def test_ufrag_keys_rotate_onto_the_next_id_and_keep_the_old_one(tmp_path: Path) -> None:
     keys = UfragKeys.generate()
     following = keys.rotated(ids_in_use={0})
     assert following.current == 1
@@ -59,9 +59,6 @@ def test_ufrag_keys_rotate_onto_the_next_id_and_retire_the_old_one(tmp_path: Pat
     assert following.secret(0) == keys.secret(0)
     following.save(tmp_path / "ufrag.keys")
     assert UfragKeys.load(tmp_path / "ufrag.keys") == following
-    with pytest.raises(KeyInUse):
-        following.retired(0, ids_in_use={0, 1})
-    assert following.retired(0, ids_in_use={1}).ids() == (1,)
 
 
 def test_ufrag_keys_rotation_onto_an_id_in_use_is_refused() -> None:
@@ -74,14 +71,6 @@ def test_ufrag_keys_rotation_onto_an_id_in_use_is_refused() -> None:
     again = keys.rotated(ids_in_use={1, 2, 3})
     assert again.current == 0
     assert again.secret(0) != keys.secret(0)
-
-
-def test_ufrag_keys_current_or_unknown_key_is_not_retired() -> None:
-    keys = UfragKeys.generate()
-    with pytest.raises(KeyInUse):
-        keys.retired(0, ids_in_use=())
-    with pytest.raises(KeyError):
-        keys.retired(2, ids_in_use=())
 
 
 def test_ufrag_keys_never_show_a_secret() -> None:
@@ -162,8 +151,9 @@ def test_ufrag_keys_of_another_user_are_rotated_in_a_sticky_directory_and_nothin
     def rotate() -> None:
         UfragKeys.load(path).rotated(()).save(path)
 
-    def retire() -> None:
-        UfragKeys.load(path).retired(0, ()).save(path)
+    def take_out_the_old() -> None:
+        keys = UfragKeys.load(path)
+        UfragKeys(keys.current, {keys.current: keys.secret(keys.current)}).save(path)
 
     def replace() -> None:
         other = tmp_path / "other"
@@ -178,7 +168,7 @@ def test_ufrag_keys_of_another_user_are_rotated_in_a_sticky_directory_and_nothin
     second = UfragKeys.load(path)
     assert (second.current, second.ids()) == (1, (0, 1))
     assert second.fingerprint(0) == first.fingerprint(0)
-    as_user(transceiverd, retire)  # shorter than what stood there
+    as_user(transceiverd, take_out_the_old)  # shorter than what stood there
     assert UfragKeys.load(path).ids() == (1,)
     as_user(relayd, rotate)
     assert UfragKeys.load(path).ids() == (1, 2)

@@ -125,7 +125,7 @@ def test_worker_verifies_under_the_keys_set_last() -> None:
         client = rig.client()
         old = rig.keys
         both = old.rotated(ids_in_use={0})
-        only_new = both.retired(0, ids_in_use={1})
+        only_new = UfragKeys(1, {1: both.secret(1)})
         for number, (keys, minted_under, outcome) in enumerate(
             [
                 (old, both, "dropped_ufrag_key"),
