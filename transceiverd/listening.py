@@ -15,7 +15,6 @@ from shm.daemon.holders import describe_holder
 from transceiverd.legacy import LeftDoor
 from transceiverd.settings import Settings
 from transceiverd.signalling.server import open_tcp, open_unix
-from transceiverd.signalling.tls import server_context
 
 PUBLIC, PUBLIC_TLS, OPERATOR, OPERATOR_SOCKET = "public", "public tls", "operator", "operator socket"
 
@@ -40,7 +39,6 @@ class Doors:
 
         OSError, which names the key, when that is impossible; then nothing has changed.
         """
-        _check_certificate(settings)
         wanted = _wanted(settings, runtime_directory)
         opened: dict[str, socket.socket] = {}
         try:
@@ -112,16 +110,6 @@ def _why(error: OSError, address: Address) -> str:
     if error.errno == errno.EADDRINUSE and address.port:
         return f" is taken by {describe_holder(address.port, 'tcp')}"
     return f": {error.strerror}"
-
-
-def _check_certificate(settings: Settings) -> None:
-    """The signalling process loads it; what it could not use is refused before anything is served."""
-    signalling = settings.signalling
-    if signalling.tls_port and signalling.tls_certificate is not None:
-        try:
-            server_context(signalling.tls_certificate, signalling.tls_key)
-        except OSError as error:  # ssl.SSLError is one
-            raise OSError(f"[signalling] tls_certificate {signalling.tls_certificate}: {error}") from error
 
 
 def _close(ends: dict[str, socket.socket]) -> None:
