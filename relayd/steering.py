@@ -16,7 +16,6 @@ heart does not beat is passed over at the next look, long before it counts as st
 Left out: choosing a socket by the CPU that a packet came in on (a network card's queues), which needs root for its map.
 """
 
-import contextlib
 import ctypes
 import errno
 import logging
@@ -182,8 +181,7 @@ def _detach(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0)
     except OSError as error:  # none was attached, or the socket is alone on its port
         if error.errno not in (errno.ENOENT, errno.EINVAL):
-            with contextlib.suppress(OSError):
-                log.warning("packets stay with some workers: %s", error)
+            log.warning("packets stay with some workers: %s", error)
 
 
 Instruction = tuple[int, int, int, int]
