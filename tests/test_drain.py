@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from relayd import ordering, relayctl
+import relayd.relayctl
+from relayd import ordering
 from tests.aiortc_caller import Caller
 from tests.daemons import Server, running, wait_for
+from tests.relayctl import relayctl
 from tests.udp_caller import UdpCaller, udp_socket
 
 CALLS = 8
@@ -52,14 +53,9 @@ def _refusal(server: Server) -> tuple[int, str | None]:
         return answer.code, answer.headers["Retry-After"]
 
 
-def _relayctl(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "relayd.relayctl", "--config", str(server.config), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
 def test_drain_refuses_new_calls_keeps_the_others_and_ends_with_the_last() -> None:
     with running(transceivers=2) as server, _calls(server, 2) as callers:
-        done = _relayctl(server, "drain", "--deadline", "60")
+        done = relayctl(server, "drain", "--deadline", "60")
         assert done.returncode == 0, done.stderr
         assert "2 calls" in done.stdout
         with pytest.raises(urllib.error.HTTPError) as caught:
@@ -159,7 +155,7 @@ def test_drain_tells_the_service_manager_how_it_goes(tmp_path: Path, monkeypatch
 
 def test_drain_order_that_makes_no_sense_is_refused_and_nothing_happens() -> None:
     with running() as server:
-        done = _relayctl(server, "drain", "--deadline", "-1")
+        done = relayctl(server, "drain", "--deadline", "-1")
         assert done.returncode == 3
         assert "allowed are 0 to" in done.stderr
         assert server.ready()
@@ -186,8 +182,8 @@ def test_drain_aiortc_call_hears_itself_to_the_end_and_is_closed() -> None:
 
 def test_drain_refuses_an_upgrade_at_once_and_in_its_own_words() -> None:
     with running() as server, _calls(server, 1) as callers:
-        assert _relayctl(server, "drain", "--deadline", "60").returncode == 0
-        refused = _relayctl(server, "upgrade", "transceiverd")
+        assert relayctl(server, "drain", "--deadline", "60").returncode == 0
+        refused = relayctl(server, "upgrade", "transceiverd")
         assert (refused.returncode, "being drained" in refused.stderr) == (3, True), refused
         pid = server.daemons["transceiverd"].pid
         server.daemons["transceiverd"].send_signal(signal.SIGTERM)
@@ -203,7 +199,7 @@ def test_orders_by_a_bad_file_reach_its_own_daemons_or_none(tmp_path: Path, monk
 
         def drained(text: str) -> int:
             bad.write_text(text)
-            return relayctl.main(["--config", str(bad), "drain", "--deadline", "60"])
+            return relayd.relayctl.main(["--config", str(bad), "drain", "--deadline", "60"])
 
         assert drained("[relay\n") == 2
         assert drained("[relay]\nprot = 1\n") == 2

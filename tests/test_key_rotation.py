@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from relayd.ufrag import decode
 from relayd.ufrag_keys import UfragKeys
 from shm.daemon.orders import Order, Report, give_order
 from tests.daemons import Server, running, wait_for
-from tests.test_reload import relayctl
+from tests.relayctl import command, relayctl
 from tests.udp_caller import UdpCaller
 from transceiverd.ice.controlling import ControllingConfig
 
@@ -183,9 +182,8 @@ def test_key_file_that_relayd_cannot_use_undoes_the_rotation(tmp_path: Path) -> 
         # relayd, stopped, cannot look; the file is gone when it goes on, and so it cannot confirm.
         os.kill(relayd_pid, signal.SIGSTOP)
         rotation = subprocess.Popen(
-            [sys.executable, "-m", "relayd.relayctl", "--config", str(server.config), "keys", "rotate"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            command(server, "keys", "rotate"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         try:
             wait_for(lambda: keys(server).current == 1, "the new key is in the file")
             (server.directory / "ufrag.keys").rename(tmp_path / "away")

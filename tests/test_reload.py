@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -12,18 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.daemons import Server, running, wait_for
-from tests.relayctl import start_relayctl
+from tests.relayctl import command, relayctl, start_relayctl
 from tests.udp_caller import UdpCaller
 from tests.upgrade.calls import assert_heard_on, assert_none_missing, calls_on, step_until
 
 TOKEN = "a-token-of-sixteen-characters"
-
-
-def relayctl(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "relayd.relayctl", "--config", str(server.config), *words],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
 
 
 def rewrite(server: Server, old: str, new: str) -> None:
@@ -55,12 +47,9 @@ def test_reload_changes_limits_log_level_tokens_and_addresses_and_loses_nothing(
         )
         rewrite(server, "[ringline]", '[ringline]\nlog_level = "debug"')
         orders = [
-            subprocess.Popen(
-                [sys.executable, "-m", "relayd.relayctl", "--config", str(server.config), "reload", name],
-                stdout=subprocess.PIPE, text=True,
-            )
+            subprocess.Popen(command(server, "reload", name), stdout=subprocess.PIPE, text=True)
             for name in ("relayd", "transceiverd")
-        ]  # fmt: skip
+        ]
         assert caller.run(lambda: all(order.poll() is not None for order in orders), 20)
         said = [order.communicate()[0] for order in orders]
         assert [order.returncode for order in orders] == [0, 0], said
@@ -96,11 +85,7 @@ def test_reload_refuses_a_bad_file_whole_and_keeps_the_old(daemon: str) -> None:
                 f"{good}\n{broken}" if daemon == "transceiverd" or "relay]" not in broken
                 else good.replace(f"port = {server.udp_port}", "port = 70000")
             )  # fmt: skip
-            done = subprocess.run(
-                [sys.executable, "-m", "relayd.relayctl", "--config", str(server.config),
-                 "--runtime-directory", str(server.directory), "reload", daemon],
-                capture_output=True, text=True, check=False, timeout=60,
-            )  # fmt: skip
+            done = relayctl(server, "reload", daemon)
             assert done.returncode == 3, done.stderr
             assert reason in done.stderr
             assert str(server.config) in done.stderr

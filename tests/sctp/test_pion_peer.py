@@ -1,7 +1,6 @@
 """Pion's SCTP as the other side, over UDP on loopback: INITs collide, everything comes back (bench/sctp_pion)."""
 
 import select
-import shutil
 import socket
 import subprocess
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.go_program import built
 from tests.sctp.peers import association
 from transceiverd.engine import SECOND
 from transceiverd.sctp.association import Association
@@ -22,13 +22,7 @@ SOURCE = Path(__file__).parents[2] / "bench" / "sctp_pion"
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Go program, built."""
-    if shutil.which("go") is None:
-        pytest.skip("no Go tool chain")
-    target = tmp_path_factory.mktemp("pion") / "sctp_pion"
-    built = subprocess.run(["go", "build", "-o", str(target), "."], cwd=SOURCE, capture_output=True, text=True)
-    if built.returncode:
-        pytest.skip(f"Pion could not be built: {built.stderr.strip()[-200:]}")
-    return target
+    return built(SOURCE, tmp_path_factory.mktemp("pion"))
 
 
 class UdpOwner:

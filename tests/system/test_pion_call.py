@@ -1,7 +1,6 @@
 """A whole call with Pion (tests/pion, Go): ICE, DTLS, audio without a gap, data channels while it runs."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.daemons import running, wait_for
+from tests.go_program import built
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -21,13 +21,7 @@ CHANNELS = 100  # that come, go, and come again under the same ids
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The caller, built."""
-    if shutil.which("go") is None:
-        pytest.skip("the Pion caller is built with Go, and there is no `go` here")
-    target = tmp_path_factory.mktemp("pion") / "pion"
-    built = subprocess.run(["go", "build", "-o", str(target), "."], cwd=SOURCE, capture_output=True, text=True)
-    if built.returncode:
-        pytest.skip(f"the Pion caller could not be built: {built.stderr.strip()[-300:]}")
-    return target
+    return built(SOURCE, tmp_path_factory.mktemp("pion"))
 
 
 @pytest.mark.parametrize("start", ["init", "snap"])
