@@ -2,8 +2,6 @@
 
 import os
 
-import msgspec
-
 from transceiverd.settings import load_settings, read_settings, settings_in_memory
 
 
@@ -18,18 +16,3 @@ def test_settings_one_process_reads_them_whatever_the_others_do_to_the_position_
         assert read_settings(received) == settings
         assert os.lseek(sent, 0, os.SEEK_CUR) == position, "another reader may be in the middle of it"
     os.close(sent)
-
-
-def test_settings_of_a_newer_release_are_taken_as_far_as_they_are_known() -> None:
-    """A reload after an upgrade goes to the old transceivers too, whose calls go on for an hour. (One option more, and
-    they refused the whole: no new limit, no log level, and each reload waited for them in vain.)"""
-    settings = load_settings(None)
-    sent = settings_in_memory(settings)
-    newer = msgspec.msgpack.decode(os.pread(sent, os.fstat(sent).st_size, 0))
-    newer["signalling"]["option_of_tomorrow"] = 5
-    newer["section_of_tomorrow"] = {"on": True}
-    del newer["application"]
-    encoded = msgspec.msgpack.encode(newer)
-    os.ftruncate(sent, 0)
-    os.pwrite(sent, encoded, 0)
-    assert read_settings(sent) == settings

@@ -59,19 +59,11 @@ def settings_in_memory(settings: Settings) -> int:
 
 def read_settings(descriptor: int) -> Settings:
     """The other end. The descriptor is closed. All processes read one open file at the same time: its position is
-    nobody's to move, or one of them would find itself at the end.
-
-    A reload after an upgrade reaches transceivers of both releases: what only the other one knows is left out, what it
-    does not know has its default.
-    """
+    nobody's to move, or one of them would find itself at the end."""
     try:
-        sections = msgspec.msgpack.decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+        return msgspec.msgpack.decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0), type=Settings)
     finally:
         os.close(descriptor)
-    for name, kind in SECTIONS.items():
-        known = {field.encode_name for field in msgspec.structs.fields(kind)}
-        sections[name] = {key: value for key, value in sections.get(name, {}).items() if key in known}
-    return msgspec.convert(sections, Settings)
 
 
 def load_settings(path: Path | None, directory: Path | None = None, log_level: str | None = None) -> Settings:
