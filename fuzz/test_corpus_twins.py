@@ -1,7 +1,7 @@
 """Every input that the native runs kept, in Python too: compiled and uncompiled twins say the same of it.
 
 The native targets see only what is compiled. Their inputs are the best there are, so they go through the checks of the
-hypothesis targets as well; `fuzz/coverage.py` counts on them.
+hypothesis targets as well; `fuzz/branches.py` counts on them.
 """
 
 from collections.abc import Callable
