@@ -264,14 +264,16 @@ class Transceiver:
                 queued += 1
             else:
                 self._book("dtls-over-budget", 1)
-        self._book("records-queued", queued)
+        if queued:
+            self._book("records-queued", queued)
 
     def _work(self, now: int) -> None:
         handled = 0
         for record in self.inbox.turn():
             self.calls.receive(record, now)
             handled += 1
-        self._book("records-handled", handled)
+        if handled:
+            self._book("records-handled", handled)
 
     def _take_over(self) -> None:
         """What a predecessor had queued and not handled, its killer among it, is handled by nobody (DESIGN 2.6): its
@@ -288,6 +290,8 @@ class Transceiver:
         if self._beats % LOAD_BEATS == 0:
             self._export()
             self.desk.tell_load()
+        if self.media.waiting:
+            self._media_rung()
         if self._asleep and self.lanes.pending():
             self._book("lost-wakeups", 0 if self._was_rung() else 1)
             self._rung()

@@ -39,4 +39,4 @@ def client_address(text: str) -> str:
 def _plain_ipv4(text: str) -> bool:
     """The way `ipaddress` would write it, at a tenth of what an object of it costs, twice in every call."""
     parts = text.split(".")
-    return len(parts) == 4 and all(part in _OCTETS for part in parts)
+    return len(parts) == 4 and all(map(_OCTETS.__contains__, parts))
