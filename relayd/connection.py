@@ -144,7 +144,8 @@ class Connection:
             return True
 
     def __str__(self) -> str:
-        return f"{self.role or 'a peer'} pid {self.peer.pid} (uid {self.peer.uid})"
+        pid = self.peer.pid or "of another container"  # of another PID namespace the kernel says 0
+        return f"{self.role or 'a peer'} pid {pid} (uid {self.peer.uid})"
 
     def _no_hello(self) -> None:
         self._desk.count("no hello")

@@ -57,8 +57,9 @@ def _head(status: Status) -> Text:
     if attached is None:
         text.append("\nno transceiverd is attached: no call can be made or kept", style="bold yellow")
     else:
+        pid = attached.pid or "of another container"
         text.append(
-            f"\ntransceiverd pid {attached.pid} (uid {attached.uid}), attached for "
+            f"\ntransceiverd pid {pid} (uid {attached.uid}), attached for "
             f"{duration(attached.attached_seconds)}, {attached.ready_transceivers} transceivers ready",
             style="default",
         )

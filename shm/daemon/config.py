@@ -49,7 +49,6 @@ KNOWN_SECTIONS = frozenset(
         "signalling",
         "operator",
         "data_channel",
-        "load",
         "application",
     }
 )

@@ -79,6 +79,12 @@ def test_relayctl_shows_everything() -> None:
         assert word in text, word
 
 
+def test_relayctl_calls_a_peer_without_a_pid_by_where_it_is() -> None:
+    """In two containers each daemon sees the other as pid 0."""
+    text = shown(msgspec.structs.replace(good_status(), transceiverd=AttachedStatus(0, 3478, 60, 1)))
+    assert "transceiverd pid of another container (uid 3478)" in text
+
+
 def test_relayctl_says_when_outcomes_do_not_add_up() -> None:
     assert "7 missing: OUTCOMES DO NOT ADD UP" in sum_line("packets", Outcomes(10, {"forwarded_rtp": 3})).plain
     assert "-1 missing" in sum_line("packets", Outcomes(2, {"forwarded_rtp": 3})).plain

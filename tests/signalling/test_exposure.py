@@ -50,6 +50,13 @@ def test_exposure_refused_with_the_two_lines_to_add(config: SignallingSection, k
     check_exposure(sections["signalling"], sections["operator"])
 
 
+def test_exposure_certificate_without_a_port_is_a_mistake() -> None:
+    """Whoever followed a README that forgot `tls_port` had a server that came up, without HTTPS."""
+    with pytest.raises(ConfigurationError, match="add a tls_port") as caught:
+        parse('[signalling]\ntls_certificate = "c.pem"\ntls_key = "k.pem"\n', SECTIONS)
+    assert caught.value.key == "signalling.tls_certificate"
+
+
 def test_exposure_placeholder_is_no_token() -> None:
     """Who pastes the lines without filling them in must not get a server with a known token."""
     with pytest.raises(ConfigurationError) as caught:

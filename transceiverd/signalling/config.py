@@ -210,6 +210,8 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
                 raise ValueError(f"{key}: {error}") from None
         if self.tls_port and not (self.tls_certificate and self.tls_key):
             raise ValueError("tls_port needs tls_certificate and tls_key")
+        if self.tls_certificate and not self.tls_port:
+            raise ValueError("tls_certificate is given, but nobody would serve it: add a tls_port")
 
     def sdp_limits(self) -> SdpLimits:
         """The bounds of offers, as the parser takes them."""
