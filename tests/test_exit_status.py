@@ -97,3 +97,9 @@ def test_exit_status_of_an_address_that_is_not_there_yet_is_worth_another_try(tm
     done = run("relayd", "--config", str(config))
     assert done.returncode == 75
     assert "bind4 = '192.0.2.1'" in done.stderr
+    config.write_text(
+        f'[ringline]\nruntime_directory = "{tmp_path}"\n[signalling]\nlisten = "192.0.2.1"\nauth = "none"\n'
+    )
+    done = run("transceiverd", "--config", str(config))
+    assert done.returncode == 75
+    assert "[signalling] port: 192.0.2.1 port 8080: Cannot assign requested address" in done.stderr

@@ -45,7 +45,7 @@ def test_session_log_line_names_an_address_that_is_not_nominated_yet() -> None:
     _, client, call, wire = _join("active", 1)
     assert wire.run(lambda: client.done, 10)
     call.session.nominated_key = b""
-    assert " connected from [198.51.100.7]:50000: " in connected_line(call)
+    assert " connected from 198.51.100.7:50000: " in connected_line(call)
 
 
 @pytest.mark.parametrize("setup", ROLES)

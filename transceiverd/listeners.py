@@ -72,6 +72,8 @@ class Listeners:
                 await self._public.listen(end, tls.context if tls is not None and name == PUBLIC_TLS else None)
                 scheme = {PUBLIC: "http", PUBLIC_TLS: "https"}[name]
                 log.info("call page and API on %s://%s:%d/", scheme, _host(address.host), address.port)
+        if not {PUBLIC, PUBLIC_TLS} & self._doors.sockets.keys():
+            log.warning("[signalling] port and tls_port are both 0: nobody can place a call")
 
     def configure(self, config: SignallingSection, operator: OperatorSection, negotiation: NegotiationConfig) -> None:
         """A reload: for requests from now on. Connections stay; TLS ones keep the certificate they began with."""

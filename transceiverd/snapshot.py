@@ -25,8 +25,9 @@ def connected_line(call: "Call") -> str:
     key = call.session.nominated_key or next((address.key for address in call.session.agent.addresses), b"")
     ip, port = key_client(key) if key else ("", 0)
     where = client_address(ip) if ip else ""
+    where = f"[{where}]:{port}" if ":" in where else f"{where}:{port}"
     return (
-        f"{callid.short(call.call_id)} connected from [{where}]:{port}: check after {times['check_accepted']} ms, "
+        f"{callid.short(call.call_id)} connected from {where}: check after {times['check_accepted']} ms, "
         f"DTLS after {times['dtls_done']} ms, {call.session.version}"
     )
 

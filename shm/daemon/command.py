@@ -134,8 +134,8 @@ class Command(Generic[C]):
 
     def _status_of(self, error: Exception) -> int:
         """The most special kind first: most of them are OSErrors of some sort, too."""
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            return EXIT_TAKEN
+        if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+            return EXIT_TAKEN  # or an address that is not there yet: both may pass
         for kind in type(error).__mro__:
             status = self.refusals.get(kind, REFUSALS.get(kind))
             if status is not None:

@@ -7,6 +7,7 @@ dead supervisor is gone too, and a successor cannot start beside them.
 Leaves out: what lives in the directory besides the locks (relayd's control socket, `ufrag.keys`).
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -44,7 +45,8 @@ def prepare_runtime_directory(directory: Path) -> None:
     control socket for his own.
     """
     try:
-        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # by something that is no directory, as is said below
+            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         found = directory.lstat()
     except OSError as error:
         raise RuntimeDirectoryRefused(f"runtime directory {directory}: {error.strerror}") from error

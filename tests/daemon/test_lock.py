@@ -101,3 +101,9 @@ def test_lock_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 4711, 4711)
     with pytest.raises(RuntimeDirectoryRefused, match="uid 4711"):
         prepare_runtime_directory(tmp_path)
+
+
+def test_lock_file_in_the_directory_s_place_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RuntimeDirectoryRefused, match="file is not a directory"):
+        prepare_runtime_directory(tmp_path / "file")
