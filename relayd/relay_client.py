@@ -96,6 +96,7 @@ class RelayClient:
         hint = "is it running, and with this runtime directory? Name another with --runtime-directory or --config"
         if isinstance(error, PermissionError):
             hint = "run relayctl as root or as relayd's user, or have [relay] peers or group name yours"
+            return f"relayd at {self._path} does not answer this user ({error.strerror}): {hint}"
         if isinstance(error, TimeoutError):
             hint = f"it did not answer within {ANSWER_PATIENCE_SECONDS:g} s"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -187,5 +187,7 @@ def _explain(daemon: str, path: Path, error: OSError, patience_seconds: float) -
         return f"{daemon} took the order at {path} and did not report within {patience_seconds:g} s"
     hint = "is it running, and with this runtime directory? Name another with --runtime-directory or --config"
     if isinstance(error, PermissionError):
-        hint = f"only root and {daemon}'s own user may give orders"
-    return f"no {daemon} at {path} ({error.strerror}): {hint}"
+        return (
+            f"{daemon} at {path} takes no order of this user ({error.strerror}): only root's and {daemon}'s own user's"
+        )
+    return f"no {daemon} at {path} ({error.strerror or error}): {hint}"

@@ -259,6 +259,14 @@ def test_relayctl_on_a_full_disk_says_so(shared_relay: RelayProcess) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_relayctl_path_that_is_too_long_is_said_to_be_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An order said "(None)"."""
+    place = str(tmp_path / ("x" * 120))
+    for words in (["status"], ["reload", "relayd"]):
+        assert relayctl.main(["--runtime-directory", place, *words]) == relayctl.EXIT_UNREACHABLE
+        assert "path too long" in capsys.readouterr().err
+
+
 def test_relayctl_bad_file_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A reload of both daemons printed it for each of them."""
     assert relayctl.main(["--config", str(tmp_path / "missing.toml"), "reload"]) == relayctl.EXIT_USAGE
