@@ -207,6 +207,3 @@ def running(**options: object) -> Iterator[Server]:
         yield server
     finally:
         server.close()
-
-
-__all__ = ["Server", "free_port", "running", "urllib", "wait_for"]
