@@ -3,6 +3,8 @@
 import gc
 import random
 import select
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -175,3 +177,10 @@ def test_port_calls_come_and_go_while_reports_are_due() -> None:
     for slot in here:
         due = world.sessions.record(slot).media.report_due_ns
         assert world.now < due < world.now + 8 * SECOND
+
+
+def test_port_channel_that_outlives_everything_goes_in_silence() -> None:
+    """Kept to the interpreter's end it was let go when `os` was gone: "Error in sys.excepthook" and no more."""
+    code = "import sys; from transceiverd.media.channel import Channel; sys.kept = Channel()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

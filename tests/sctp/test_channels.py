@@ -232,3 +232,40 @@ def test_channels_messages_behind_a_bad_open_are_not_adopted() -> None:
     wire.run(seconds=2)
     assert not messages(wire.right)
     assert wire.right.engine.drops["channel-closing"] == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_channels_id_used_again_before_the_answer_to_a_reset(late: bool) -> None:
+    """An id is free for the peer once it has answered our reset. That answer may be lost or overtaken by the next OPEN,
+    or a process may die with it, since nothing leaves and so nothing is written. The OPEN was refused then, and the new
+    channel's messages went nowhere."""
+    wire = established()
+    left, right = wire.left.engine, wire.right.engine
+    stream_id = left.open_channel("old")
+    wire.run(seconds=1)
+    left.close_channel(stream_id, wire.now)
+    answers: list[bytes] = []
+    policy = wire.policy
+
+    def hold(direction: int, number: int, data: bytes) -> list[int]:
+        if direction == 0 and not left.channels:
+            answers.append(data)
+            return []
+        return policy(direction, number, data)
+
+    wire.policy = hold
+    assert wire.run(until=lambda: bool(answers), seconds=5)
+    wire.policy = policy
+    assert list(right.channels) == [stream_id]
+    assert left.open_channel("new") == stream_id
+    left.send(stream_id, b"first", True, wire.now)
+    assert wire.run(until=lambda: messages(wire.right) == [b"first"], seconds=0.1)
+    assert opened(wire.right)[-1].label == "new"
+    right.send(stream_id, b"second", True, wire.now)
+    for answer in answers * late:
+        wire.inject(wire.right, answer)
+    right.send(stream_id, b"third", True, wire.now)
+    assert wire.run(until=lambda: messages(wire.left) == [b"second", b"third"], seconds=5)
+    left.close_channel(stream_id, wire.now)
+    assert wire.run(until=lambda: not left.channels and not right.channels, seconds=5)
+    assert closed(wire.left)[-1] == closed(wire.right)[-1] == stream_id

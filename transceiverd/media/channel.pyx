@@ -14,6 +14,7 @@ import os
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+from posix.unistd cimport close
 
 from shm.doorbell cimport doorbell_arm, doorbell_clear, doorbell_disarm, doorbell_ring
 from shm.layout cimport doorbell_word, record, ring_header
@@ -117,7 +118,7 @@ cdef class Channel:
         free(self.memory)
         for fd in (self.event_fd, self.command_fd):
             if fd >= 0:
-                os.close(fd)
+                close(fd)  # not os.close: at the interpreter's end there is no `os` any more
 
     cdef ring_header *_header(self, int which) noexcept:
         return <ring_header *>(self.memory + which * 512)

@@ -162,6 +162,7 @@ def queue_control(association: "Association", stream_id: int, data: bytes) -> No
 
 def on_message(association: "Association", stream_id: int, ppid: int, data: bytes) -> None:
     """A whole message came."""
+    begin_anew(association, stream_id)
     if ppid == dcep.PPID_DCEP:
         on_control(association, stream_id, data)
         return
@@ -176,6 +177,14 @@ def on_message(association: "Association", stream_id: int, ppid: int, data: byte
     is_text, empty = PAYLOADS[ppid]
     association.reception_now().unfetched += (0 if empty else len(data)) + FRAGMENT_COST
     association.events.append(MessageReceived(stream_id, b"" if empty else data, is_text))
+
+
+def begin_anew(association: "Association", stream_id: int) -> None:
+    """The peer may use an id again once both directions are reset, and our reset's answer may be lost, later than what
+    it sends next, or forgotten with the process that took it: then what is sent next says the same."""
+    channel, reset = association.channels.get(stream_id), association.reset
+    if channel is not None and channel.inbound_reset and reset is not None:
+        on_outbound_reset(association, reset.overtaken(stream_id))
 
 
 PAYLOADS = {

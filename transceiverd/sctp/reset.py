@@ -115,6 +115,16 @@ class StreamReset:
         self.deadline = 0
         return streams
 
+    def overtaken(self, stream_id: int) -> tuple[int, ...]:
+        """The peer uses a stream anew that only the request under way can have given it: all of that was performed, and
+        its answer is late or lost. The streams of ours that are reset now."""
+        request = self.request
+        if request is None or stream_id not in request.streams:
+            return ()
+        self.request = None
+        self.deadline = 0
+        return request.streams
+
     def on_request(self, value: bytes, cumulative: int) -> tuple[bytes, tuple[int, ...] | None]:
         """The peer's outgoing request: our answer, and the streams to reset now (empty: all) or None."""
         number, last_tsn, streams = parse_outgoing(value)
