@@ -57,6 +57,13 @@ def test_exposure_certificate_without_a_port_is_a_mistake() -> None:
     assert caught.value.key == "signalling.tls_certificate"
 
 
+@pytest.mark.parametrize("host", ["http://voice.example", "voice.example:8080", "voice.example/", ""])
+def test_exposure_host_that_no_request_could_name_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"signalling\.hosts"):
+        parse(f'[signalling]\nhosts = ["Voice.example", "[::1]", "fd00::2", "{host}"]\n', SECTIONS)
+    parse('[signalling]\nhosts = ["Voice.example", "[::1]", "fd00::2", "192.0.2.1"]\n', SECTIONS)
+
+
 def test_exposure_placeholder_is_no_token() -> None:
     """Who pastes the lines without filling them in must not get a server with a known token."""
     with pytest.raises(ConfigurationError) as caught:

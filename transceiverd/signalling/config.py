@@ -12,6 +12,8 @@ from msgspec import Meta
 from transceiverd.sdp.limits import SdpLimits
 from transceiverd.signalling.clients import Networks
 
+# As a Host header may have it, without port: with one, or with a scheme, it would never be equal to any.
+HostName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?)$", max_length=255)]
 Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/?#@\s]+)$")]
 Token = Annotated[str, Meta(min_length=16, max_length=512, pattern=r"^[A-Za-z0-9._~+/-]+=*$")]
 
@@ -56,7 +58,7 @@ class SignallingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         str | None, Meta(description="PEM file of its private key; a relative name as `tokens_file`. Reload.")
     ] = None
     hosts: Annotated[
-        list[str],
+        list[HostName],
         Meta(
             description="Host names accepted in requests, without port. Empty: with tokens any, else only names of"
             " loopback and literal addresses (against DNS rebinding). Reload."
