@@ -22,6 +22,7 @@ from transceiverd.engine import Datagram
 from transceiverd.ice import stun
 from transceiverd.lanes import STUN
 from transceiverd.media.outcomes import OUTCOME_NAMES
+from transceiverd.sctp.config import DataChannelConfig
 
 PUBLISH, PUBLISH_AND_SEND, SEND = 16, 18, 19
 FLAG_CONTENDED, FLAG_CONTENDER = 2, 4
@@ -49,8 +50,8 @@ class Where(NamedTuple):
 class World(Bottle):
     """The server end, with the worker's rules and the books."""
 
-    def __init__(self, slots: int) -> None:
-        super().__init__(slots=slots)
+    def __init__(self, slots: int, data_channel: DataChannelConfig | None = None) -> None:
+        super().__init__(slots=slots, data_channel=data_channel)
         self.table = FlowTable.create(FLOWS)
         self.table.set_incarnation(0, INCARNATION)
         self.came: Counter[Where] = Counter()  # bytes delivered to a call from an address

@@ -55,10 +55,24 @@ class SessionMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(SLOTS)
+        self.world = self.make_world()
         self.callers: list[Caller] = []
         self.wire: list[bytes] = []
         self.made = 0
+
+    # ------------------------------------------------------------------ what a machine with more in its calls makes
+
+    def make_world(self) -> World:
+        """The server's end."""
+        return World(SLOTS)
+
+    def make_call(self, setup: str) -> tuple[Created, Call]:
+        """A call."""
+        return self.world.create(setup)
+
+    def make_client(self, created: Created, setup: str, path: bytes) -> Client:
+        """Its caller."""
+        return Client(created, ROLES[setup], seed=self.made, now=self.world.now, path=path)
 
     # ------------------------------------------------------------------ calls from above
 
@@ -75,10 +89,10 @@ class SessionMachine(RuleBasedStateMachine):
             with pytest.raises(TooManyCalls):
                 self.world.create(setup)
             return
-        created, call = self.world.create(setup)
+        created, call = self.make_call(setup)
         self.made += 1
         path = PLACES[0] if same_place else PLACES[place % 3]
-        client = Client(created, ROLES[setup], seed=self.made, now=self.world.now, path=path)
+        client = self.make_client(created, setup, path)
         client.talking = True
         self.callers.append(Caller(created, call, client))
 
