@@ -290,8 +290,6 @@ class Transceiver:
         if self._beats % LOAD_BEATS == 0:
             self._export()
             self.desk.tell_load()
-        if self.media.waiting:
-            self._media_rung()
         if self._asleep and self.lanes.pending():
             self._book("lost-wakeups", 0 if self._was_rung() else 1)
             self._rung()

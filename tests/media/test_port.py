@@ -2,7 +2,6 @@
 
 import gc
 import random
-import select
 import subprocess
 import sys
 import weakref
@@ -114,24 +113,6 @@ def test_port_commands_beyond_the_ring_wait_and_none_is_lost() -> None:
         world.turn()
         installed += [event.slot for event in world.port.poll_events() if isinstance(event, Installed)]
     assert installed == slots
-
-
-def test_port_installed_wakes_nobody_until_it_takes_half_of_the_ring() -> None:
-    """The end of every set-up: control has nothing to do then, and was woken for it all the same."""
-    world = World(slots=1100)
-    slots = [world.call(Client(GCM_128, seed), installed=False) for seed in range(1100)]
-    rung = 0
-    for count, slot in enumerate(slots, 1):
-        world.port.install(slot)
-        world.turn()
-        rung = rung or (count if select.select([world.port.event_fd], [], [], 0)[0] else 0)
-    assert 500 < rung < 1100
-    while world.port.poll_events():
-        pass
-    assert not select.select([world.port.event_fd], [], [], 0)[0]
-    world.port.remove(slots[0])
-    world.turn()
-    assert select.select([world.port.event_fd], [], [], 0)[0], "whoever ends a call waits for this"
 
 
 def test_port_commands_wait_for_room_in_the_event_ring() -> None:

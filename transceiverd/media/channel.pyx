@@ -4,8 +4,7 @@
 The same rings and doorbells as the lanes' (shm/ring.pxd, shm/doorbell.pxd), in private memory: both threads live and
 die together. Control sends commands and polls events under the GIL; the media thread is the other end without it. Each
 command that was taken is answered by exactly one event (the lane count by none), and the media thread takes none while
-the event ring has no room. INSTALLED, which control only takes note of, rings no bell: it lies there until something else
-happens, or the ring is half full.
+the event ring has no room.
 
 The contexts travel by address. Their Python owners are port.py's; what it must keep alive, and how long, stands there.
 """
@@ -23,7 +22,6 @@ from shm.ring cimport (
     ring_claim,
     ring_commit,
     ring_format,
-    ring_has_room,
     ring_next,
     ring_open_consumer,
     ring_open_producer,
@@ -41,7 +39,6 @@ EVENTS_SIZE = 1 << 18    # bytes, about 2,000 events
 
 cdef enum:
     HEADERS_SIZE = 2 * (384 + 128)
-    EVENTS_HALF = 1 << 17    # bytes, of EVENTS_SIZE: what nobody wakes up for may take no more
 
 INSTALL = COMMAND_INSTALL
 REMOVE = COMMAND_REMOVE
@@ -71,18 +68,14 @@ cdef record *_claim_event(
     return x
 
 
-cdef bint _commit_event(media_thread *m, bint urgent) noexcept nogil:
+cdef bint _commit_event(media_thread *m) noexcept nogil:
     ring_commit(&m.events)
     m.events_dirty = True
-    if urgent or not ring_has_room(&m.events, EVENTS_HALF):
-        m.events_urgent = True
     return True
 
 
 cdef bint send_event(media_thread *m, int kind, uint32_t slot, uint16_t generation, const flow_key *key) noexcept nogil:
-    if _claim_event(m, kind, slot, generation, key, 0) == NULL:
-        return False
-    return _commit_event(m, kind != EVENT_INSTALLED)
+    return _claim_event(m, kind, slot, generation, key, 0) != NULL and _commit_event(m)
 
 
 cdef bint send_removed(
@@ -92,7 +85,7 @@ cdef bint send_removed(
     if x == NULL:
         return False
     memcpy(record_payload(x), bye, size)
-    return _commit_event(m, True)
+    return _commit_event(m)
 
 
 cdef class Channel:

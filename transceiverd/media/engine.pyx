@@ -148,9 +148,7 @@ cdef uint32_t _turn(media_thread *m, uint64_t now) noexcept nogil:
     if m.events_dirty:
         m.events_dirty = False
         ring_publish(&m.events)
-        if m.events_urgent:
-            m.events_urgent = False
-            count(m, DOORBELLS, doorbell_ring(&m.events_bell))
+        count(m, DOORBELLS, doorbell_ring(&m.events_bell))
     count(m, TURNS, 1 if work else 0)
     segment_beat(&m.counters.header.segment, m.now)
     return work

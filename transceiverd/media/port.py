@@ -125,7 +125,7 @@ class MediaPort:
         return self._channel.event_fd
 
     def install(self, slot: int) -> None:
-        """Keys are in the struct: start media for the call. `Installed` follows, with whatever event comes next.
+        """Keys are in the struct: start media for the call. `Installed` follows.
 
         ValueError: it is installed already, or the struct's keys do not fit its profile.
         """
@@ -158,11 +158,6 @@ class MediaPort:
     def add_lane(self, lane: Lane) -> None:
         """Serve one lane more; its media eventfd must be the one that the other lanes share."""
         self._send(ring.LANES, self._engine.add_lane(lane), 0)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether commands found no room: `poll_events` sends them on, and shall be called though nobody rang."""
-        return bool(self._waiting)
 
     def poll_events(self) -> list[MediaEvent]:
         """What media reported since; also sends on what the command ring had no room for."""

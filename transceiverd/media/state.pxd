@@ -101,7 +101,6 @@ cdef struct media_thread:
     ring events                  # producer
     doorbell events_bell         # rung by us
     bint events_dirty
-    bint events_urgent           # control shall wake up for one of them
     uint8_t *packet              # PACKET_MAX + PACKET_TAIL, aligned: a packet while it is worked on
     uint8_t *report              # likewise, for what we send ourselves
 
