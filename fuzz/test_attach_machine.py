@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,10 +21,10 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from fuzz.attach_world import Peer, Place, Posts, descriptors
+from fuzz.machine import machine_test, run_machine
 from relayd.admission import Admission
 from relayd.attachments import Attachments
 from relayd.control import ControlServer
@@ -43,7 +42,6 @@ from tests.relayd.rig import MACHINE, PUBLISH, Call, TransceiverEnd
 WORKERS, TRANSCEIVERS = 2, 3
 CONNECTIONS_MAX = 4
 KEYS = [flow(SERVER, (f"198.51.100.{place}", 50_000)) for place in range(4)]
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 FOREIGN = st.sampled_from([False, False, False, True])
 PICK = st.integers(0, 1 << 16)
 WORKER, TRANSCEIVER = st.integers(0, WORKERS - 1), st.integers(0, TRANSCEIVERS - 1)
@@ -325,19 +323,8 @@ class AttachMachine(RuleBasedStateMachine):
         assert descriptors() == self.before
 
 
+@machine_test
 def test_attach_any_order() -> None:
     """See above."""
     gc.collect()  # what other tests left would give its descriptors back in the middle of our count
-    run_state_machine_as_test(
-        AttachMachine,
-        settings=settings(
-            phases=PHASES,
-            max_examples=60,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
-test_attach_any_order.runs_again = True  # type: ignore[attr-defined]
+    run_machine(AttachMachine, examples=60)

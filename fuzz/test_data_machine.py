@@ -3,14 +3,14 @@ reordered, repeated and changed inside DTLS, and with deaths of the server's pro
 none invented; what an association holds is bounded; nothing that SCTP carries ends a call or disturbs its books.
 """
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 
 from fuzz.data_world import CONFIG, HOLD, LOSE, PASS, TWICE, WORLDS, DataCaller, DataWorld, mortal
+from fuzz.machine import machine_test, run_machine
 from fuzz.session_world import World
 from fuzz.strategies.mutation import _edited
-from fuzz.test_session_machine import EDIT, PHASES, PICK, ROLES, SLOTS, Caller, SessionMachine
+from fuzz.test_session_machine import EDIT, PICK, ROLES, SLOTS, Caller, SessionMachine
 from tests.data_client import data_negotiation
 from transceiverd.calls import Call, Created
 from transceiverd.engine import MILLISECOND, SECOND
@@ -232,19 +232,8 @@ class DataMachine(SessionMachine):
         super().teardown()
 
 
+@machine_test
 def test_data_any_interleaving() -> None:
     """See above."""
     with mortal():
-        run_state_machine_as_test(
-            DataMachine,
-            settings=settings(
-                phases=PHASES,
-                max_examples=50,
-                stateful_step_count=40,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-
-
-test_data_any_interleaving.runs_again = True  # type: ignore[attr-defined]
+        run_machine(DataMachine, examples=50)

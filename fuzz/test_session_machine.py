@@ -6,7 +6,6 @@ The world and its books are in session_world.py; here is who does what in it.
 """
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -14,9 +13,9 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
+from fuzz.machine import machine_test, run_machine
 from fuzz.session_world import World
 from fuzz.strategies.mutation import EDITS, _edited
 from shm.errors import MalformedPacket
@@ -30,8 +29,6 @@ from transceiverd.ice import stun
 from transceiverd.session import State
 
 SLOTS = 2
-# Making a failure short takes minutes; what was done is printed step by step anyway.
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 ROLES = {"active": Role.SERVER, "passive": Role.CLIENT}
 PLACES = [flow(SERVER, (f"198.51.100.{place}", 50000 + place)) for place in range(6)]
 WIRE_KEPT = 400  # datagrams that an enemy has seen
@@ -274,18 +271,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.world.check_books()
 
 
+@machine_test
 def test_session_any_interleaving() -> None:
     """See above."""
-    run_state_machine_as_test(
-        SessionMachine,
-        settings=settings(
-            phases=PHASES,
-            max_examples=60,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
-test_session_any_interleaving.runs_again = True  # type: ignore[attr-defined]
+    run_machine(SessionMachine, examples=60)
