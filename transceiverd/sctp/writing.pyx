@@ -26,28 +26,32 @@ cdef inline void put32(uint8_t *at, uint32_t value) noexcept nogil:
     put16(at + 2, value)
 
 
-cdef void put_common(uint8_t *at, uint32_t flags, uint32_t size, uint32_t tsn, uint32_t stream_id) noexcept nogil:
-    """What DATA and I-DATA begin with; type and length are the caller's."""
+cdef inline bytes new_chunk(
+    uint8_t kind, uint32_t header, uint32_t flags, uint32_t tsn, uint32_t stream_id, bytes data, Py_ssize_t offset, Py_ssize_t size
+):
+    """DATA or I-DATA with `size` bytes of `data` from `offset` on, padded; what is left of its `header` is the caller's."""
+    assert 0 <= offset and 0 <= size <= 0xFFFF - header and offset + size <= PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t padded = (size + 3) & ~3
+    cdef bytes chunk = PyBytes_FromStringAndSize(NULL, header + padded)
+    cdef uint8_t *at = <uint8_t *>PyBytes_AS_STRING(chunk)
+    at[0] = kind
     at[1] = <uint8_t>flags
-    put16(at + 2, size)
+    put16(at + 2, header + <uint32_t>size)
     put32(at + 4, tsn)
     put16(at + 8, stream_id)
+    memcpy(at + header, PyBytes_AS_STRING(data) + offset, size)
+    memset(at + header + size, 0, padded - size)
+    return chunk
 
 
 cpdef bytes data_chunk(
     uint32_t flags, uint32_t tsn, uint32_t stream_id, uint32_t sequence, uint32_t ppid, bytes data, Py_ssize_t offset, Py_ssize_t size
 ):
     """DATA with `size` bytes of `data` from `offset` on, padded."""
-    assert 0 <= offset and 0 <= size <= 0xFFFF - 16 and offset + size <= PyBytes_GET_SIZE(data)
-    cdef Py_ssize_t padded = (size + 3) & ~3
-    cdef bytes chunk = PyBytes_FromStringAndSize(NULL, 16 + padded)
+    cdef bytes chunk = new_chunk(0, 16, flags, tsn, stream_id, data, offset, size)
     cdef uint8_t *at = <uint8_t *>PyBytes_AS_STRING(chunk)
-    at[0] = 0
-    put_common(at, flags, 16 + size, tsn, stream_id)
     put16(at + 10, sequence)
     put32(at + 12, ppid)
-    memcpy(at + 16, PyBytes_AS_STRING(data) + offset, size)
-    memset(at + 16 + size, 0, padded - size)
     return chunk
 
 
@@ -55,17 +59,11 @@ cpdef bytes i_data_chunk(
     uint32_t flags, uint32_t tsn, uint32_t stream_id, uint32_t identifier, uint32_t last, bytes data, Py_ssize_t offset, Py_ssize_t size
 ):
     """I-DATA likewise; `last` is PPID or fragment number."""
-    assert 0 <= offset and 0 <= size <= 0xFFFF - 20 and offset + size <= PyBytes_GET_SIZE(data)
-    cdef Py_ssize_t padded = (size + 3) & ~3
-    cdef bytes chunk = PyBytes_FromStringAndSize(NULL, 20 + padded)
+    cdef bytes chunk = new_chunk(64, 20, flags, tsn, stream_id, data, offset, size)
     cdef uint8_t *at = <uint8_t *>PyBytes_AS_STRING(chunk)
-    at[0] = 64
-    put_common(at, flags, 20 + size, tsn, stream_id)
     put16(at + 10, 0)
     put32(at + 12, identifier)
     put32(at + 16, last)
-    memcpy(at + 20, PyBytes_AS_STRING(data) + offset, size)
-    memset(at + 20 + size, 0, padded - size)
     return chunk
 
 
