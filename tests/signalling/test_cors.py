@@ -7,6 +7,7 @@ from aiohttp.test_utils import TestClient
 from tests.sdp.offers import audio_offer
 from tests.signalling.local_router import LocalRouter
 from tests.signalling.test_calls import CALLS, SDP, with_app
+from transceiverd.signalling.app import SERVICE
 from transceiverd.signalling.config import SignallingSection
 
 Client = TestClient[web.Request, web.Application]
@@ -93,7 +94,8 @@ def test_cors_without_tokens_a_stranger_may_not(router: LocalRouter, origin: str
             assert (await response.json())["error"]["code"] == "origin_not_allowed"
             assert "Access-Control-Allow-Origin" not in response.headers
 
-    with_app(router, scenario)
+    app = with_app(router, scenario)
+    assert app[SERVICE].counters["refused_origin_not_allowed"] == 2
 
 
 def test_cors_our_own_page_may_whatever_is_listed(router: LocalRouter) -> None:

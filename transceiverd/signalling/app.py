@@ -96,7 +96,11 @@ def _host(service: CallService) -> Middleware:
             config, rule = service.config, host_rule(service.config)
         hosts = service.clients.host(request)
         rule.require(request, hosts)
-        service.cors.require(request, hosts)
+        try:
+            service.cors.require(request, hosts)
+        except HttpError as error:
+            service.counters[f"refused_{error.code}"] += 1
+            raise
         return await handler(request)
 
     return host
