@@ -14,6 +14,7 @@ from shm.daemon.exits import EXIT_CONFIGURATION
 from transceiverd.legacy import Legacy
 from transceiverd.settings import SECTIONS, Settings, load_settings
 from transceiverd.signalling.exposure import check_exposure
+from transceiverd.signalling.resolving import check_addresses
 from transceiverd.supervisor import Supervisor
 
 DESCRIPTION = """\
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start=Supervisor,
         sections=SECTIONS,
         refusals={KeyFileError: EXIT_CONFIGURATION},
+        try_out=_try_out,
     )
     return command.run(arguments)
 
@@ -64,6 +66,10 @@ def _load(options: argparse.Namespace) -> Settings:
 
 def _check(options: argparse.Namespace, settings: Settings) -> None:
     check_exposure(settings.signalling, settings.operator, file=str(options.config or DEFAULT_PATH))
+
+
+def _try_out(options: argparse.Namespace, settings: Settings) -> None:
+    check_addresses(settings.signalling, settings.operator, file=str(options.config or DEFAULT_PATH))
 
 
 if __name__ == "__main__":

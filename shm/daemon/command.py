@@ -84,6 +84,9 @@ class Command(Generic[C]):
     """What of the file it reads, for --help-config."""
     refusals: Mapping[type[BaseException], int]
     """Reasons not to start whose text is all that a person needs, and the exit status of each."""
+    try_out: Callable[[argparse.Namespace, C], None] = lambda _options, _configuration: None
+    """What --check-config looks at beyond the file: what is not its fault alone, so that a start would not call it so.
+    Raises ConfigurationError."""
 
     def run(self, arguments: Sequence[str] | None = None) -> int:
         """Run it; gives the exit status."""
@@ -101,6 +104,8 @@ class Command(Generic[C]):
             return EXIT_FAULT
         try:
             configuration = self.load(options)
+            if options.check_config:
+                self.try_out(options, configuration)
         except ConfigurationError as error:
             print(f"{self.program}: {error}", file=sys.stderr)
             return EXIT_CONFIGURATION

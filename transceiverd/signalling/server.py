@@ -74,12 +74,21 @@ def _silent() -> logging.Logger:
     return silent
 
 
+def resolved(address: str, port: int) -> tuple[socket.AddressFamily, tuple[object, ...]]:
+    """Family and address to bind for an IP address or host name; of several the first. Raises OSError."""
+    try:
+        family, _, _, _, bound = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )[0]
+    except ValueError as error:  # UnicodeError is one: a label of more than 63 characters, an empty one
+        raise OSError(errno.EINVAL, f"not a host name ({error})") from None
+    return family, bound
+
+
 def open_tcp(address: str, port: int) -> socket.socket:
     """A socket that listens at `address` and `port` (0: any). Raises OSError."""
-    family, kind, protocol, _, bound = socket.getaddrinfo(
-        address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
-    )[0]
-    end = socket.socket(family, kind, protocol)
+    family, bound = resolved(address, port)
+    end = socket.socket(family, socket.SOCK_STREAM)
     try:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
