@@ -18,7 +18,7 @@ from types import MappingProxyType
 from relayd.configuration import load_configuration
 from shm.daemon.common import Ringline, default_runtime_directory, runtime_directory
 from shm.daemon.config import DEFAULT_PATH, ConfigurationError
-from shm.daemon.orders import UNKNOWN_ORDER, NoDaemon, Order, daemon_pid, give_order
+from shm.daemon.orders import UNKNOWN_ORDER, NoDaemon, NotAnswering, Order, daemon_pid, give_order
 
 DAEMONS = ("relayd", "transceiverd")
 # A reload is a file read, and a message to each process and back: milliseconds. This is for a machine in trouble.
@@ -93,16 +93,22 @@ def _reload(options: argparse.Namespace) -> int:
         _directory(options)
     except ConfigurationError as error:
         return _fail(str(error), 2)  # once, not by each daemon
-    refused = [status for status in (_looked_over(options, daemon) for daemon in DAEMONS) if status]
+    try:
+        refused = [status for status in (_looked_over(options, daemon) for daemon in DAEMONS) if status]
+    except NotAnswering as error:
+        return _fail(f"{error}; nothing was changed", 1)
     return max(refused or [_ordered(options, daemon, "reload") for daemon in DAEMONS])
 
 
 def _looked_over(options: argparse.Namespace, daemon: str) -> int:
-    """What `daemon` says to the file; 0 too where none runs, which is told by the reload itself, or an older one."""
+    """What `daemon` says to the file; 0 too where none runs, which is told by the reload itself, or an older one.
+    Raises NotAnswering: what is not known must not be half done."""
     try:
         report = give_order(_directory(options), daemon, Order("reload-check"), PATIENCE_SECONDS)
     except ConfigurationError as error:
         return _fail(str(error), 2)
+    except NotAnswering:
+        raise
     except NoDaemon:
         return 0
     if report.done or report.text.startswith(UNKNOWN_ORDER):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from relayd.relayctl import main
+from shm.daemon import orders
 from tests.daemons import Server, running, wait_for
 from tests.relayctl import command, relayctl, start_relayctl
 from tests.udp_caller import UdpCaller
@@ -203,3 +205,23 @@ def test_reload_of_both_daemons_under_twenty_calls_loses_no_packet() -> None:
         assert_heard_on(callers)
         assert_none_missing(callers)
         assert {name: server.pids(name) for name in server.daemons} == children
+
+
+def test_reload_of_both_takes_nothing_while_one_of_them_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stopped relayd could refuse what transceiverd takes. Who waits is told in seconds which process it is."""
+    monkeypatch.setattr(orders, "HELLO_SECONDS", 0.05)
+    with running() as server:
+        pid = server.daemons["relayd"].pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            rewrite(server, "[ringline]", '[ringline]\nlog_level = "debug"')
+            status = main(["--config", str(server.config), "reload"])
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        said = capsys.readouterr()
+        assert (status, said.out) == (1, ""), said.err
+        assert f"process {pid} (" in said.err
+        assert "gave no answer within 0.05 s: if that is relayd, it is stopped or stuck" in said.err
+        assert said.err.endswith("nothing was changed\n")

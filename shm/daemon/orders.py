@@ -2,8 +2,9 @@
 
 Each supervisor has an `OrderDesk` on `<daemon>.orders` in the runtime directory; `give_order` is the other end. One
 connection, one order, one report: JSON datagrams on AF_UNIX SOCK_SEQPACKET. A report may come much later than its order
-(a drain takes minutes); who hangs up before it only does not hear it. Only root and the daemon's own user may order:
-the socket's mode is 0600 and the kernel's word on the peer is asked too.
+(a drain takes minutes); who hangs up before it only does not hear it. So a HELLO, which every desk answers at once,
+goes before each order: who does not answer that is not at work, but stopped, stuck, or somebody else. Only root and the
+daemon's own user may order: the socket's mode is 0600 and the kernel's word on the peer is asked too.
 
 Left out: what an order does; its handler is whoever made the desk.
 """
@@ -20,6 +21,7 @@ from typing import Any
 import msgspec
 
 from shm.attach import peer_credentials
+from shm.daemon.holders import describe_process
 from shm.daemon.listener import Listener
 from shm.daemon.loop import READ, EventLoop
 
@@ -28,6 +30,11 @@ log = logging.getLogger("supervisor")
 ORDER_BYTES_MAX = 4096
 REPORT_BYTES_MAX = 65536
 BACKLOG = 8
+HELLO = "hello"
+"""The order that asks for nothing. A daemon of an older release does not know it, which is an answer as well."""
+HELLO_SECONDS = 5.0
+"""How long it may take: a supervisor's turns are milliseconds; this is for a machine that has others' work, too."""
+ELSEWHERE = "name another with --runtime-directory or --config"
 UNKNOWN_ORDER = "unknown order"
 """How the report on an order begins that the daemon does not know: it may be of an older release."""
 CONNECTIONS_MAX = 16
@@ -51,6 +58,10 @@ class Report(msgspec.Struct, frozen=True):
 
 class NoDaemon(RuntimeError):
     """Nobody takes the order; the message says where it was looked for and why."""
+
+
+class NotAnswering(NoDaemon):
+    """Somebody listens there, and says nothing."""
 
 
 Reply = Callable[[Report], None]
@@ -121,6 +132,9 @@ class OrderDesk:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._report(connection, Report(False, f"not an order: {error}"))
             return
+        if order.name == HELLO:
+            self._report(connection, Report(True, "here"))
+            return
         handler = self._handlers.get(order.name)
         if handler is None:
             known = ", ".join(sorted(self._handlers))
@@ -149,8 +163,27 @@ class OrderDesk:
 
 
 def give_order(directory: Path, daemon: str, order: Order, patience_seconds: float) -> Report:
-    """Give `daemon` an order and wait for the report. Raises NoDaemon."""
+    """Give `daemon` an order and wait for the report. Raises NoDaemon, or NotAnswering after HELLO_SECONDS."""
+    hello_seconds = min(patience_seconds, HELLO_SECONDS)
+    try:
+        _exchange(directory, daemon, Order(HELLO), hello_seconds)
+    except _Late as late:
+        hint = f"if that is {daemon}, it is stopped or stuck: see its log, restart it"
+        raise NotAnswering(f"{late} gave no answer within {hello_seconds:g} s: {hint}; if not, {ELSEWHERE}") from None
+    try:
+        return _exchange(directory, daemon, order, patience_seconds)
+    except _Late as late:
+        raise NoDaemon(f"{late} took the order and did not report within {patience_seconds:g} s") from None
+
+
+class _Late(Exception):
+    """No report within the time. Its text is who was asked."""
+
+
+def _exchange(directory: Path, daemon: str, order: Order, patience_seconds: float) -> Report:
+    """One order, one report. Raises NoDaemon, _Late."""
     path = orders_path(directory, daemon)
+    peer = ""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
         # Not by settimeout: a connect that may not block fails at once where others wait to be accepted (unix(7)).
         patience = struct.pack("@ll", *divmod(round(patience_seconds * 1_000_000), 1_000_000))
@@ -159,15 +192,22 @@ def give_order(directory: Path, daemon: str, order: Order, patience_seconds: flo
             try:
                 end.connect(str(path))
             except BlockingIOError:
-                raise NoDaemon(f"{daemon} at {path} did not take the order within {patience_seconds:g} s") from None
+                text = f"{daemon} at {path} did not take the order within {patience_seconds:g} s"
+                raise NotAnswering(f"{text}: stopped or stuck, see its log, restart it") from None
+            peer = f"{describe_process(peer_credentials(end).pid)} at {path}"
             end.settimeout(patience_seconds)
             end.send(msgspec.json.encode(order))
             data = end.recv(REPORT_BYTES_MAX)
+        except TimeoutError:
+            raise _Late(peer) from None
         except OSError as error:
-            raise NoDaemon(_explain(daemon, path, error, patience_seconds)) from None
+            raise NoDaemon(_explain(daemon, path, error)) from None
     if not data:
-        raise NoDaemon(f"{daemon} ended before it reported")
-    return msgspec.json.decode(data, type=Report)
+        raise NoDaemon(f"{peer} ended, or hung up, before it reported")
+    try:
+        return msgspec.json.decode(data, type=Report)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise NoDaemon(f"{peer} is no {daemon}, from what it answers: {ELSEWHERE}") from None
 
 
 def daemon_pid(directory: Path, daemon: str) -> int:
@@ -179,15 +219,15 @@ def daemon_pid(directory: Path, daemon: str) -> int:
             end.connect(str(path))
             return peer_credentials(end).pid
         except OSError as error:
-            raise NoDaemon(_explain(daemon, path, error, 0.0)) from None
+            raise NoDaemon(_explain(daemon, path, error)) from None
 
 
-def _explain(daemon: str, path: Path, error: OSError, patience_seconds: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"{daemon} took the order at {path} and did not report within {patience_seconds:g} s"
-    hint = "is it running, and with this runtime directory? Name another with --runtime-directory or --config"
+def _explain(daemon: str, path: Path, error: OSError) -> str:
     if isinstance(error, PermissionError):
         return (
             f"{daemon} at {path} takes no order of this user ({error.strerror}): only root's and {daemon}'s own user's"
         )
-    return f"no {daemon} at {path} ({error.strerror or error}): {hint}"
+    return (
+        f"no {daemon} at {path} ({error.strerror or error}): is it running, and with this runtime directory? "
+        f"{ELSEWHERE.capitalize()}"
+    )

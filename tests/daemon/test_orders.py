@@ -1,5 +1,6 @@
 """Orders over a daemon's socket: each gets one report, now or later, and whatever comes in harms nobody else."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from shm.daemon import orders
 from shm.daemon.loop import EventLoop
-from shm.daemon.orders import NoDaemon, Order, OrderDesk, Reply, Report, give_order, orders_path
+from shm.daemon.orders import NoDaemon, NotAnswering, Order, OrderDesk, Reply, Report, give_order, orders_path
 
 
 class Desk:
@@ -108,3 +110,56 @@ def test_orders_to_a_daemon_that_accepts_nobody_say_so_in_words(tmp_path: Path) 
             first.connect(str(orders_path(tmp_path, "thing")))  # all that may wait
             with pytest.raises(NoDaemon, match=r"thing at .*thing\.orders did not take the order within 0\.05 s"):
                 give_order(tmp_path, "thing", Order("echo"), 0.05)
+
+
+@contextlib.contextmanager
+def impostor(directory: Path, answer: bytes | None) -> Iterator[None]:
+    """Listens where the desk would, and answers each connection so; None: never."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(str(orders_path(directory, "thing")))
+    listening.listen(8)
+
+    def serve() -> None:
+        while True:
+            end, _ = listening.accept()
+            with end:
+                if not end.recv(4096):
+                    return
+                end.send(answer or b"")
+
+    thread = threading.Thread(target=serve)
+    if answer is not None:
+        thread.start()
+    try:
+        yield
+        if answer is not None:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as last:
+                last.connect(str(orders_path(directory, "thing")))
+            thread.join(10)
+    finally:
+        listening.close()
+
+
+def test_orders_to_one_that_is_silent_end_long_before_the_patience_with_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The story: `relayctl reload` waited 30 s for each daemon, and twice, before it said that nobody was there."""
+    monkeypatch.setattr(orders, "HELLO_SECONDS", 0.05)
+    said = rf"^process {os.getpid()} \(.*\) at .*/thing\.orders gave no answer within 0\.05 s: .*; if not, name another"
+    with impostor(tmp_path, None), pytest.raises(NotAnswering, match=said):
+        give_order(tmp_path, "thing", Order("echo"), 3600)
+
+
+def test_orders_that_take_long_are_waited_for_longer_than_a_hello(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "HELLO_SECONDS", 0.02)
+    assert desk.order("later").text == "at last"  # after 50 ms
+
+
+@pytest.mark.parametrize("answer", [b"\x93\x01no JSON", b"[]", b'"\xff"'])
+def test_orders_to_one_that_answers_rubbish_say_who_it_is(tmp_path: Path, answer: bytes) -> None:
+    """The story: relayctl ended with a traceback of its decoder."""
+    with (
+        impostor(tmp_path, answer),
+        pytest.raises(NoDaemon, match=rf"^process {os.getpid()} .* is no thing, from what"),
+    ):
+        give_order(tmp_path, "thing", Order("echo"), 10)
