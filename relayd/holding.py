@@ -19,6 +19,16 @@ from shm.segment import Segment
 log = logging.getLogger("supervisor")
 
 
+def flow_table_capacity(entries: int) -> int:
+    """How many a table has that is asked for so many, which is a power of two, at least one bucket."""
+    return max(layout.FLOW_BUCKET, 1 << (entries - 1).bit_length())
+
+
+def flow_table_bytes(entries: int) -> int:
+    """Memory of such a table."""
+    return layout.FLOW_ENTRIES_OFFSET + flow_table_capacity(entries) * layout.size("flow_entry")
+
+
 @dataclass(eq=False)
 class Holding:
     """Worker `index`'s."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from relayd.config import Relay
-from relayd.holding import Holding
+from relayd.holding import Holding, flow_table_capacity
 from relayd.sockets import PublicSockets, WorkerSockets, open_sockets, set_options
 from shm.counters import Counters
 from shm.daemon.descriptor_store import DescriptorStore
@@ -126,7 +126,7 @@ def make_or_take_holding(
 def _taken_flows(index: int, entries: int, store: DescriptorStore) -> FlowTable | None:
     """None when there is none that fits, or it is another release's, or no table at all."""
     table = _attached(f"flows.{index}", FlowTable.attach, store)
-    if table is not None and table.capacity != 1 << (entries - 1).bit_length():
+    if table is not None and table.capacity != flow_table_capacity(entries):
         table.segment.close()
         store.discard([f"flows.{index}"])
         return None

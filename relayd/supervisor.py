@@ -19,7 +19,7 @@ from relayd.children import LEAVE_PATIENCE_NS, LET_GO_PATIENCE_NS, Children, Hou
 from relayd.config import SOCKET_NAME, Relay
 from relayd.configuration import Configuration
 from relayd.control import ControlServer
-from relayd.holding import Holding
+from relayd.holding import Holding, flow_table_bytes
 from relayd.kept import make_or_take_holding, open_or_take_sockets
 from relayd.key_confirmation import KeyConfirmation, KeysRefused
 from relayd.lease import Lease, Predecessors, WorkersLock
@@ -43,6 +43,7 @@ from shm.daemon.handover import Inherited, Left, unblock_signals
 from shm.daemon.lock import RuntimeLock, prepare_runtime_directory
 from shm.daemon.logs import set_log_level
 from shm.daemon.loop import EventLoop
+from shm.daemon.memory import Wanted, taking
 from shm.daemon.notify import notify
 from shm.daemon.orders import OrderDesk, Reply, Report
 from shm.daemon.process import place_workers, raise_descriptor_limit, usable_cpus
@@ -323,16 +324,19 @@ def _make_holdings(
     end_predecessors: Callable[[], None],
 ) -> list[Holding]:
     names = worker_counter_names()
-    return [
-        make_or_take_holding(
-            index,
-            cpu,
-            pair,
-            names,
-            config.flow_table_entries,
-            store,
-            end_predecessors,
-            new_sockets=not sockets.taken_over,
-        )
-        for index, (cpu, pair) in enumerate(zip(cpus, sockets.workers, strict=True))
-    ]
+    entries = config.flow_table_entries
+    tables = Wanted("[relay] flow_table_entries", entries, "flow tables", len(cpus), flow_table_bytes(entries))
+    with taking(tables, sum(f"flows.{index}" not in store.names for index in range(len(cpus)))):
+        return [
+            make_or_take_holding(
+                index,
+                cpu,
+                pair,
+                names,
+                entries,
+                store,
+                end_predecessors,
+                new_sockets=not sockets.taken_over,
+            )
+            for index, (cpu, pair) in enumerate(zip(cpus, sockets.workers, strict=True))
+        ]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from shm.counters import Counters
 from shm.daemon.post import LeftProcess
 from shm.lane import Lane
+from shm.layout import SESSION_STRIDE, SESSIONS_OFFSET
 from shm.segment import Segment
 from shm.session import SessionSegment
 from transceiverd.config import TransceiverSection
@@ -22,6 +23,11 @@ from transceiverd.media.outcomes import COUNTER_NAMES as MEDIA_COUNTERS
 from transceiverd.outcomes import CONTROL_COUNTERS
 
 log = logging.getLogger("supervisor")
+
+
+def session_segment_bytes(slots: int) -> int:
+    """Memory of a session segment."""
+    return SESSIONS_OFFSET + slots * SESSION_STRIDE
 
 
 @dataclass(eq=False)

@@ -18,13 +18,14 @@ from relayd.ufrag_keys import UfragKeys
 from shm.counters import Counters
 from shm.daemon.cpu_use import cpu_use
 from shm.daemon.loop import EventLoop, Timer
+from shm.daemon.memory import Wanted, taking
 from shm.daemon.post import Post
 from shm.daemon.process import place_one, usable_cpus
 from shm.daemon.restarts import RestartBackoff
 from shm.daemon.stall import StallWatch
 from transceiverd import links
 from transceiverd.birth import MEDIA_THREAD, Birth
-from transceiverd.holding import Holding
+from transceiverd.holding import Holding, session_segment_bytes
 from transceiverd.legacy import LeftPlace
 from transceiverd.link import socket_pair
 from transceiverd.settings import Settings
@@ -241,10 +242,12 @@ class Places:
         free = [index for index in range(TRANSCEIVERS_MAX) if index not in self._by_index][:count]
         if len(free) < count:
             raise OSError(f"{count} more transceivers: only {len(free)} of {TRANSCEIVERS_MAX} numbers are free")
+        slots = self._house.settings.transceiver.slots
         holdings: list[Holding] = []
         try:
-            for index in free:
-                holdings.append(Holding.make(index, self._house.settings.transceiver))
+            with taking(Wanted("[transceiver] slots", slots, "session segments", count, session_segment_bytes(slots))):
+                for index in free:
+                    holdings.append(Holding.make(index, self._house.settings.transceiver))
         except OSError:
             for holding in holdings:
                 holding.close()
