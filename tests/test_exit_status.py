@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemons import Server, free_port, running, wait_for
+from tests.udp_caller import UdpCaller
 
 DAEMONS = ("relayd", "transceiverd")
 
@@ -103,3 +104,30 @@ def test_exit_status_of_an_address_that_is_not_there_yet_is_worth_another_try(tm
     done = run("transceiverd", "--config", str(config))
     assert done.returncode == 75
     assert "[signalling] port: 192.0.2.1 port 8080: Cannot assign requested address" in done.stderr
+
+
+@pytest.mark.parametrize("everybody", ["group", "one by one"])
+def test_exit_status_of_a_signal_to_every_process_is_that_of_an_orderly_stop(everybody: str) -> None:
+    """The story: `kill -- -PGID` ended the children at once. They were replaced while the daemon stopped, each called a
+    crash, and no call was said goodbye to."""
+    launchers = {
+        daemon: ("-c", f"import os, sys; os.setpgid(0, 0); from {daemon}.main import main; sys.exit(main())")
+        for daemon in DAEMONS
+    }
+    with running(workers=2, transceivers=2, launchers=launchers) as server, UdpCaller(server.calls_url) as caller:
+        caller.connect()
+        for daemon in reversed(DAEMONS):
+            process, children = server.daemons[daemon], server.pids(daemon)
+            assert os.getpgid(process.pid) == process.pid
+            if everybody == "group":
+                os.killpg(process.pid, signal.SIGTERM)
+            else:
+                for pid in (*children.values(), process.pid):
+                    os.kill(pid, signal.SIGTERM)
+            assert caller.run(lambda process=process: process.poll() is not None, 20)
+            assert process.returncode == 0
+        log = server.logged()
+        assert "killed by" not in log
+        assert "took its place" not in log
+        assert log.count("supervisor]: stopped") == 2
+        assert everybody != "group" or "ended after" in log, "the call was said goodbye to"

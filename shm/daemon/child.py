@@ -55,9 +55,12 @@ def settle(log_name: str, process_name: str, keep: Collection[int], supervisor: 
 
 
 def _take_signals() -> None:
-    """SIGTERM ends a child at once, harmlessly; Ctrl-C and a hang-up reach the whole group but they are for the
-    supervisor."""
+    """What a terminal or `kill -- -PGID` sends to the supervisor's group is for the supervisor, which ends its children
+    in order; so a child is a group of its own, and forgets what came before. SIGTERM to itself alone ends it at once,
+    harmlessly."""
     signal.set_wakeup_fd(-1)
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which discards one that waits
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

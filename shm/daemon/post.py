@@ -35,6 +35,9 @@ MESSAGES_MAX = 1024
 CHILD_MESSAGE_BYTES_MAX = 4096
 # A machine that has no process or descriptor to spare is asked again after this long.
 FORK_RETRY_NS = 1_000_000_000
+# Who ends a process of ours by SIGTERM mostly ends all of them, one by one (pkill, a service manager): our turn comes
+# within this time, or it was meant for that one alone.
+TERMINATION_GRACE_NS = 200_000_000
 
 M = TypeVar("M")
 
@@ -112,6 +115,7 @@ class Post(Generic[M]):
         self._leaving = False
         self._swapping = False
         self._retry: Timer | None = None
+        self._grace: Timer | None = None  # until it is clear that only its process was to end
 
     @property
     def pid(self) -> int | None:
@@ -144,9 +148,7 @@ class Post(Generic[M]):
 
     def retire(self, farewell: M) -> None:
         """Ask the process to end, and start no other. Where none runs the place is given up at once."""
-        self._stopping = True
-        if self._retry is not None:
-            self._retry.cancel()
+        self.abandon()
         if self.process is None:
             self._on_left()
         self.send(farewell)
@@ -154,8 +156,9 @@ class Post(Generic[M]):
     def abandon(self) -> None:
         """Start no other, whatever becomes of this one: it is left to somebody else."""
         self._stopping = True
-        if self._retry is not None:
-            self._retry.cancel()
+        for timer in (self._retry, self._grace):
+            if timer is not None:
+                timer.cancel()
 
     def let_go(self) -> None:
         """Leave the process that runs to itself: it sees our end of the conversation close, and hears no more of us."""
@@ -169,6 +172,10 @@ class Post(Generic[M]):
         """Ask the process to end when its work is done; that end is the last one. One that dies before has a successor,
         which is asked the same once it has started."""
         self._leaving = True
+        if self._grace is not None:  # it was ended by whoever ends us
+            self._grace.cancel()
+            self._grace = None
+            self._on_left()
         self.send(farewell)
 
     @property
@@ -270,10 +277,13 @@ class Post(Generic[M]):
         self.last_end = _describe(end)
         self._on_ended()
         orderly = end.si_code == os.CLD_EXITED and end.si_status == 0
-        if self._stopping or (self._leaving and orderly):
+        terminated = end.si_code != os.CLD_EXITED and end.si_status == signal.SIGTERM
+        if self._stopping or (self._leaving and (orderly or terminated)):
             self._on_left()
         elif self._swapping and orderly:
             self._swap(process.pid, seen_ns)
+        elif terminated:
+            self._grace = self._loop.call_after(TERMINATION_GRACE_NS, lambda: self._replace(process.pid, seen_ns))
         else:
             self._replace(process.pid, seen_ns)
 
@@ -285,6 +295,7 @@ class Post(Generic[M]):
                  self.name, old, self.pid, self.last_gap_ns / 1e6)  # fmt: skip
 
     def _replace(self, dead: int, seen_ns: int) -> None:
+        self._grace = None
         delay_ns = self._backoff.delay_after_death(seen_ns)
         if delay_ns:
             log.error("%s (pid %d) %s; it dies too often, the next starts in %d ms",

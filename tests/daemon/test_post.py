@@ -43,6 +43,7 @@ class House:
             on_started=lambda: self.seen.append("started"),
             on_message=self.told.append,
             on_ended=lambda: self.seen.append("ended"),
+            on_left=lambda: self.seen.append("left"),
         )
 
     @staticmethod
@@ -119,6 +120,65 @@ def test_post_retired_process_has_no_successor(house: House) -> None:
     assert house.post.last_end == "ended with status 0"
     house.loop.turn(0)
     assert house.post.restarts == 0
+
+
+def _told_to_terminate(house: House) -> int:
+    house.post.start()
+    house.post.send(b"hello")
+    house.run_until(lambda: house.told == [b"heard hello"])  # what came at its birth is forgotten
+    pid = house.post.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGTERM)
+    house.run_until(lambda: house.post.process is None)
+    assert house.post.last_end == "was killed by SIGTERM"
+    return pid
+
+
+def test_post_process_that_alone_was_told_to_terminate_has_a_successor(house: House) -> None:
+    first = _told_to_terminate(house)
+    house.run_until(lambda: house.post.pid not in (None, first))
+    assert house.seen == ["before start", "started", "ended", "before start", "started"]
+
+
+@pytest.mark.parametrize("end", [Post.retire, Post.leave])
+def test_post_process_that_was_told_to_terminate_with_its_supervisor_has_none(
+    house: House, end: Callable[[Post[bytes], bytes], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The story: `pkill` of a daemon, or a signal to its group, had every child replaced and called a crash while the
+    daemon stopped."""
+    _told_to_terminate(house)
+    end(house.post, LEAVE)
+    assert house.seen == ["before start", "started", "ended", "left"]
+    late = time.monotonic_ns() + 2 * module.TERMINATION_GRACE_NS
+    house.run_until(lambda: time.monotonic_ns() > late)
+    assert (house.post.process, house.post.restarts, caplog.text) == (None, 0, "")
+
+
+@pytest.mark.parametrize(("number", "last"), [(signal.SIGTERM, "left"), (signal.SIGKILL, "started")])
+def test_post_process_that_dies_while_it_leaves_has_a_successor_unless_it_was_told_to(
+    house: House, number: int, last: str
+) -> None:
+    def live(control: socket.socket) -> None:
+        control.setblocking(True)
+        control.send(control.recv(100))
+        time.sleep(60)
+
+    house.post = house.make(live)
+    house.post.start()
+    house.post.leave(LEAVE)
+    house.run_until(lambda: house.told == [LEAVE])
+    assert house.post.pid is not None
+    os.kill(house.post.pid, number)
+    house.run_until(lambda: house.seen[2:] == ["ended", *(["before start"] if last == "started" else []), last])
+
+
+def test_post_process_is_a_group_of_its_own(house: House) -> None:
+    """A terminal's signals, and `kill -- -PGID`, are the supervisor's to answer."""
+    house.post.start()
+    house.post.send(b"hello")
+    house.run_until(lambda: house.told == [b"heard hello"])
+    assert house.post.pid is not None
+    assert os.getpgid(house.post.pid) == house.post.pid != os.getpgrp()
 
 
 def test_post_stuck_process_is_killed_once(house: House, caplog: pytest.LogCaptureFixture) -> None:
