@@ -30,8 +30,9 @@ class Person:
             self.complaints.append(message.text)
 
     def open(self, url: str) -> None:
-        """Go to the page; it has looked at the server when this returns."""
+        """Go to the page; it has started and looked at the server when this returns."""
         self.page.goto(url)
+        expect(self.page.locator("#call")).to_be_enabled(timeout=SECONDS * 1000)
         expect(self.page.locator("#readiness")).not_to_have_text("Asking the server…", timeout=SECONDS * 1000)
 
     def choose(self, words: str) -> None:

@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.browser.person import Person
 from tests.daemons import Server, wait_for
@@ -45,6 +45,35 @@ def stranger(browser: Browser) -> Iterator[Person]:
     context.close()
     person.forgive_refusals()
     assert person.complaints == []
+
+
+@pytest.mark.parametrize("script", ["app.js", "statistics.js"])
+def test_page_whose_scripts_do_not_come_says_so_and_offers_no_call(
+    server: Server, stranger: Person, script: str
+) -> None:
+    """The story: the network changed while the page was loading. It said "Asking the server…" for ever, above a button
+    that did nothing."""
+    stranger.page.route(f"**/{script}", lambda route: route.abort())
+    stranger.page.goto(server.url)
+    assert stranger.page.locator("#readiness").inner_text() == "Loading…"
+    assert stranger.state() == "Loading… Stuck? Reload the page."
+    expect(stranger.page.get_by_role("button", name="Call")).to_be_disabled()
+    assert [words.partition(":")[0] for words in stranger.complaints] == ["Failed to load resource"]
+    stranger.complaints.clear()
+    stranger.page.unroute(f"**/{script}")
+    stranger.open(server.url)
+    assert stranger.state() == "Ready to call"
+    assert stranger.page.locator("#readiness").inner_text() == "Server ready"
+
+
+def test_page_without_javascript_says_so_where_the_button_is(browser: Browser, server: Server) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(server.url)
+    expect(page.locator(".noscript")).to_be_in_viewport()
+    expect(page.locator(".noscript")).to_contain_text("JavaScript, which is switched off")
+    expect(page.get_by_role("button", name="Call")).to_be_disabled()
+    context.close()
 
 
 def test_page_without_a_path_shows_the_servers_reason_and_then_the_end(strict: Server, stranger: Person) -> None:

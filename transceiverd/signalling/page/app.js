@@ -59,6 +59,7 @@ class App {
       input.addEventListener("change", () => this._choose(input));
     }
     setInterval(() => this._tick(), TICK_MS);
+    this.panel.started();
     this._askReadiness();
   }
 

@@ -46,6 +46,13 @@ export class Panel {
     this._button = element("call");
   }
 
+  /** Every script is there: until now the page said that it is loading, and its button did nothing. */
+  started() {
+    this.state("idle");
+    this.readiness("idle", STATES.signalling);
+    this._button.disabled = false;
+  }
+
   /** The state of the call, and what the button does in it. */
   state(name) {
     const active = !["idle", "ended", "failed"].includes(name);
