@@ -33,9 +33,7 @@ func listen(port, version string) *net.UDPConn {
 		})
 	}}
 	connection, err := config.ListenPacket(context.Background(), "udp"+version, ":"+port)
-	if err != nil {
-		panic(err)
-	}
+	must(err)
 	return connection.(*net.UDPConn)
 }
 
@@ -49,20 +47,22 @@ func single(connection *net.UDPConn) {
 	}
 }
 
-func batch(connection *net.UDPConn) {
-	packets := ipv4.NewPacketConn(connection)
-	if err := packets.SetControlMessage(ipv4.FlagDst, true); err != nil {
-		panic(err)
-	}
+// What packet connections of both families have in common; an ipv6.Message is the same type as an ipv4.Message.
+type packetConn interface {
+	ReadBatch([]ipv4.Message, int) (int, error)
+	WriteBatch([]ipv4.Message, int) (int, error)
+}
+
+// batch forwards for good. `space` is how many bytes of control message name a destination address; `turned` makes of
+// those that came in the ones that send from that address.
+func batch(packets packetConn, space int, turned func(control []byte) []byte) {
 	messages := make([]ipv4.Message, batchSize)
 	outgoing := make([]ipv4.Message, batchSize)
-	space := len(ipv4.NewControlMessage(ipv4.FlagDst))
 	for i := range messages {
 		messages[i].Buffers = [][]byte{make([]byte, packetSize)}
 		messages[i].OOB = make([]byte, space)
 		outgoing[i].Buffers = [][]byte{nil}
 	}
-	var control ipv4.ControlMessage
 	for {
 		count, err := packets.ReadBatch(messages, 0)
 		if err != nil {
@@ -70,11 +70,9 @@ func batch(connection *net.UDPConn) {
 		}
 		for i := range messages[:count] {
 			message := &messages[i]
-			control.Parse(message.OOB[:message.NN])
-			answer := ipv4.ControlMessage{Src: control.Dst}
 			outgoing[i].Buffers[0] = message.Buffers[0][:message.N]
 			outgoing[i].Addr = message.Addr
-			outgoing[i].OOB = answer.Marshal()
+			outgoing[i].OOB = turned(message.OOB[:message.NN])
 		}
 		for done := 0; done < count; {
 			sent, err := packets.WriteBatch(outgoing[done:count], 0)
@@ -86,53 +84,45 @@ func batch(connection *net.UDPConn) {
 	}
 }
 
-// The same over IPv6: x/net has no type in common.
+func batch4(connection *net.UDPConn) {
+	packets := ipv4.NewPacketConn(connection)
+	must(packets.SetControlMessage(ipv4.FlagDst, true))
+	var came ipv4.ControlMessage
+	batch(packets, len(ipv4.NewControlMessage(ipv4.FlagDst)), func(control []byte) []byte {
+		came.Parse(control)
+		answer := ipv4.ControlMessage{Src: came.Dst}
+		return answer.Marshal()
+	})
+}
+
 func batch6(connection *net.UDPConn) {
 	packets := ipv6.NewPacketConn(connection)
-	if err := packets.SetControlMessage(ipv6.FlagDst, true); err != nil {
+	must(packets.SetControlMessage(ipv6.FlagDst, true))
+	var came ipv6.ControlMessage
+	batch(packets, len(ipv6.NewControlMessage(ipv6.FlagDst)), func(control []byte) []byte {
+		came.Parse(control)
+		answer := ipv6.ControlMessage{Src: came.Dst}
+		return answer.Marshal()
+	})
+}
+
+func must(err error) {
+	if err != nil {
 		panic(err)
-	}
-	messages := make([]ipv6.Message, batchSize)
-	outgoing := make([]ipv6.Message, batchSize)
-	space := len(ipv6.NewControlMessage(ipv6.FlagDst))
-	for i := range messages {
-		messages[i].Buffers = [][]byte{make([]byte, packetSize)}
-		messages[i].OOB = make([]byte, space)
-		outgoing[i].Buffers = [][]byte{nil}
-	}
-	var control ipv6.ControlMessage
-	for {
-		count, err := packets.ReadBatch(messages, 0)
-		if err != nil {
-			continue
-		}
-		for i := range messages[:count] {
-			message := &messages[i]
-			control.Parse(message.OOB[:message.NN])
-			answer := ipv6.ControlMessage{Src: control.Dst}
-			outgoing[i].Buffers[0] = message.Buffers[0][:message.N]
-			outgoing[i].Addr = message.Addr
-			outgoing[i].OOB = answer.Marshal()
-		}
-		for done := 0; done < count; {
-			sent, err := packets.WriteBatch(outgoing[done:count], 0)
-			if err != nil {
-				sent = 1
-			}
-			done += sent
-		}
 	}
 }
 
 func main() {
 	runtime.LockOSThread()
-	connection := listen(os.Args[2], os.Args[3])
+	kind, port, version := os.Args[1], os.Args[2], os.Args[3]
+	connection := listen(port, version)
 	fmt.Println("ready")
-	if os.Args[1] == "batch" && os.Args[3] == "4" {
-		batch(connection)
-	}
-	if os.Args[1] == "batch" {
+	switch kind + version {
+	case "batch4":
+		batch4(connection)
+	case "batch6":
 		batch6(connection)
+	default:
+		single(connection)
 	}
-	single(connection)
 }

@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 
 from bench.forward.__main__ import paced, saturated
-from bench.forward.build import build_c, build_extension
+from bench.forward.build import build_c, build_extension, build_go
 from bench.forward.contenders import Blaster, start_program, start_worker
 from bench.forward.figures import draw, tell
 from bench.forward.packages import start_coturn, start_rtpengine
@@ -41,6 +42,41 @@ def test_forward_floor_and_worker_send_every_packet_back(blaster: Blaster, tmp_p
         for contender, aimed in zip((floor, worker), clients, strict=True):
             aimed.close()
             contender.end()
+
+
+@pytest.fixture(scope="module")
+def go_forwarders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        program = build_go(tmp_path_factory.mktemp("go"))
+    except SystemExit as refused:  # without a network, unless its modules are there already
+        pytest.skip(f"the Go forwarders could not be built: {str(refused)[-300:]}")
+    if program is None:
+        pytest.skip("they are written in Go, and there is no `go` here")
+    return program
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("kind", "address"),
+    # The single one does not ask for the address, which is in its favour: it would answer from another than 127.0.0.2.
+    [("batch", "127.0.0.1"), ("batch", "127.0.0.2"), ("batch", "::1"), ("single", "127.0.0.1"), ("single", "::1")],
+)
+def test_forward_go_sends_every_packet_back_from_where_it_came(go_forwarders: Path, kind: str, address: str) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    command = [str(go_forwarders), kind, str(port), "6" if ":" in address else "4"]
+    contender = start_program(kind, command, port, min(os.sched_getaffinity(0)))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.settimeout(10)
+            packets = [bytes([number]) * (20 + number) for number in range(100)]
+            for packet in packets:
+                client.sendto(packet, (address, port))
+            answers = [client.recvfrom(2048) for _ in packets]
+        assert sorted(data for data, _ in answers) == packets
+        assert {source[:2] for _, source in answers} == {(address, port)}
+    finally:
+        contender.end()
 
 
 @pytest.mark.system
