@@ -79,8 +79,7 @@ class DataWorld(World):
             if call.closing:  # what media said of it may have died with the turn
                 self.calls.media_removed(call.owner.slot, call.owner.generation)
             elif call.session.state in (State.CONNECTED, State.SILENT):
-                self._on_revived(self.calls.restore(call.owner.slot, self.now))
-                self.port.rebuild(call.owner.slot)
+                self._on_revived(self.restore(call))
         self.turn()
 
 

@@ -9,6 +9,7 @@ else can pass no check and prove nothing.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from relayd import headers
@@ -17,7 +18,10 @@ from shm.errors import MalformedPacket
 from shm.flow_types import FlowOutcome
 from shm.flows import FlowTable
 from tests.bottle import INCARNATION, RTCP, RTP, WITHDRAW, Bottle
-from transceiverd.calls import FAULT
+from transceiverd.calls import FAULT, Call
+from transceiverd.dtls.config import DtlsConfig
+from transceiverd.dtls.engine import Role
+from transceiverd.dtls.records import parse_records
 from transceiverd.engine import Datagram
 from transceiverd.ice import stun
 from transceiverd.lanes import STUN
@@ -38,6 +42,7 @@ TOOK_EFFECT = frozenset(
     }
 )
 FLOWS = 64
+ROLES = {"active": Role.SERVER, "passive": Role.CLIENT}  # of a caller, by what we answer for a=setup
 
 
 class Where(NamedTuple):
@@ -47,11 +52,29 @@ class Where(NamedTuple):
     key: bytes
 
 
+def is_check(data: bytes) -> bool:
+    """Whether a genuine datagram is a Binding request."""
+    return data[0] < 4 and stun.parse(data).message_class == stun.REQUEST
+
+
+def holds_genuine(data: bytes, wire: Iterable[bytes]) -> bool:
+    """An edit may leave the whole, or one sealed record of a flight, as it was on the wire; then it is what it was."""
+    if data in wire:
+        return True
+    try:
+        sealed = [record.serialize() for record in parse_records(data) if record.epoch]
+    except MalformedPacket:
+        return False
+    return any(record in seen for record in sealed for seen in wire)
+
+
 class World(Bottle):
     """The server end, with the worker's rules and the books."""
 
-    def __init__(self, slots: int, data_channel: DataChannelConfig | None = None) -> None:
-        super().__init__(slots=slots, data_channel=data_channel)
+    def __init__(
+        self, slots: int, data_channel: DataChannelConfig | None = None, dtls: DtlsConfig | None = None
+    ) -> None:
+        super().__init__(slots=slots, data_channel=data_channel, dtls=dtls)
         self.table = FlowTable.create(FLOWS)
         self.table.set_incarnation(0, INCARNATION)
         self.came: Counter[Where] = Counter()  # bytes delivered to a call from an address
@@ -60,7 +83,18 @@ class World(Bottle):
         self.could_prove: set[Where] = set()  # a packet under the call's keys came from there
         self.inbox: dict[bytes, list[bytes]] = {}  # what arrived at each address
 
+    def restore(self, call: Call) -> Call:
+        """The same call, made anew from its record and blob alone, as in another process."""
+        restored = self.calls.restore(call.owner.slot, self.now)
+        self.port.rebuild(call.owner.slot)
+        return restored
+
     # ------------------------------------------------------------------ in: the rules of relayd/inbound.pyx
+
+    def genuine(self, data: bytes, source: bytes) -> None:
+        """What a caller's engines made, as they made it."""
+        sealed = data[0] >= 128 or (20 <= data[0] < 64 and data[3:5] != b"\0\0") or b"\xfe\xfd\x00\x01" in data
+        self.arrive(data, source, check=is_check(data), sealed=sealed)
 
     def arrive(self, data: bytes, source: bytes, *, check: bool = False, sealed: bool = False) -> None:
         """A datagram from `source`. `check`: it is a check that may pass; `sealed`: it is under its call's keys."""

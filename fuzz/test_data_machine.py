@@ -8,9 +8,9 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from fuzz.data_world import CONFIG, HOLD, LOSE, PASS, TWICE, WORLDS, DataCaller, DataWorld, mortal
 from fuzz.machine import machine_test, run_machine
-from fuzz.session_world import World
+from fuzz.session_world import ROLES, World
 from fuzz.strategies.mutation import _edited
-from fuzz.test_session_machine import EDIT, PICK, ROLES, SLOTS, Caller, SessionMachine
+from fuzz.test_session_machine import EDIT, PICK, SLOTS, Caller, SessionMachine
 from tests.data_client import data_negotiation
 from transceiverd.calls import Call, Created
 from transceiverd.engine import MILLISECOND, SECOND
@@ -203,7 +203,7 @@ class DataMachine(SessionMachine):
             world.handle_timeout(now)
             client.handle_timeout(now)
             while (datagram := client.poll_datagram()) is not None:
-                self.genuine(datagram.data, datagram.destination)
+                world.genuine(datagram.data, datagram.destination)
             self.hand_down()
 
     def comes_back(self, caller: Caller, client: DataCaller) -> None:

@@ -16,20 +16,17 @@ from hypothesis.stateful import (
 )
 
 from fuzz.machine import machine_test, run_machine
-from fuzz.session_world import World
+from fuzz.session_world import ROLES, World, holds_genuine, is_check
 from fuzz.strategies.mutation import EDITS, _edited
-from shm.errors import MalformedPacket
 from tests.bottle import CLIENT_PASSWORD, CLIENT_UFRAG, TICK, Client
 from tests.peers import SERVER, flow
 from transceiverd.calls import Call, Created, TooManyCalls
-from transceiverd.dtls.engine import DtlsEngine, Role
-from transceiverd.dtls.records import parse_records
+from transceiverd.dtls.engine import DtlsEngine
 from transceiverd.engine import MILLISECOND, SECOND
 from transceiverd.ice import stun
 from transceiverd.session import State
 
 SLOTS = 2
-ROLES = {"active": Role.SERVER, "passive": Role.CLIENT}
 PLACES = [flow(SERVER, (f"198.51.100.{place}", 50000 + place)) for place in range(6)]
 WIRE_KEPT = 400  # datagrams that an enemy has seen
 
@@ -144,7 +141,7 @@ class SessionMachine(RuleBasedStateMachine):
             while (datagram := caller.client.poll_datagram()) is not None:
                 self.wire = [*self.wire[1 - WIRE_KEPT :], datagram.data]
                 if number not in lost:
-                    self.genuine(datagram.data, datagram.destination)
+                    self.world.genuine(datagram.data, datagram.destination)
             self.hand_down()
 
     @precondition(lambda self: self.callers)
@@ -163,12 +160,6 @@ class SessionMachine(RuleBasedStateMachine):
         caller.hung_up = True
         caller.client.dtls.close(self.world.now)
         self.conversation(which, 2, set())
-
-    def genuine(self, data: bytes, path: bytes) -> None:
-        """What a caller's engines made, as they made it."""
-        check = data[0] < 4 and stun.parse(data).message_class == stun.REQUEST
-        sealed = data[0] >= 128 or (20 <= data[0] < 64 and data[3:5] != b"\0\0") or b"\xfe\xfd\x00\x01" in data
-        self.world.arrive(data, path, check=check, sealed=sealed)
 
     def hand_down(self) -> None:
         """What arrived at callers' addresses; the enemy reads along."""
@@ -194,21 +185,11 @@ class SessionMachine(RuleBasedStateMachine):
         if data:
             source = PLACES[place % len(PLACES)]
             if copied:
-                self.genuine(data, source)
+                self.world.genuine(data, source)
             else:
-                self.world.arrive(data, source, check=data in self.wire, sealed=self.holds_genuine(data))
+                self.world.arrive(data, source, check=data in self.wire, sealed=holds_genuine(data, self.wire))
         for caller in before:
             assert caller.call.session.state is State.CONNECTED, caller.call.session.close_reason
-
-    def holds_genuine(self, data: bytes) -> bool:
-        """An edit may leave the whole, or one sealed record of a flight, as it was; then it is what it was."""
-        if data in self.wire:
-            return True
-        try:
-            sealed = [record.serialize() for record in parse_records(data) if record.epoch]
-        except MalformedPacket:
-            return False
-        return any(record in seen for record in sealed for seen in self.wire)
 
     @precondition(lambda self: self.wire)
     @rule(seen=PICK, edits=st.lists(EDIT, min_size=1, max_size=4), place=PICK)
@@ -221,7 +202,7 @@ class SessionMachine(RuleBasedStateMachine):
     def replayed(self, seen: int, count: int, place: int) -> None:
         """A stretch of the wire again, the server's own words too, from any address."""
         for data in [self.wire[(seen + number) % len(self.wire)] for number in range(count)]:
-            if data[0] >= 4 or stun.parse(data).message_class == stun.REQUEST:
+            if data[0] >= 4 or is_check(data):
                 self.attack(data, place, copied=True)
 
     @rule(data=st.binary(min_size=1, max_size=80), place=PICK)

@@ -77,7 +77,14 @@ def negotiation(
 class Bottle:
     """The server end. Every datagram that it would send leaves by `poll_datagram`."""
 
-    def __init__(self, *, slots: int = 4, now: int = SECOND, data_channel: DataChannelConfig | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int = 4,
+        now: int = SECOND,
+        data_channel: DataChannelConfig | None = None,
+        dtls: DtlsConfig | None = None,
+    ) -> None:
         self.now = now
         self.sessions = SessionSegment.create(slots, 0, incarnation=INCARNATION)
         self.lane = Lane.create(
@@ -100,7 +107,7 @@ class Bottle:
         keys = UfragKeys.generate()
         self.ended: list[dict[str, object]] = []
         self.calls = CallTable(
-            self.sessions, self.lanes, self.port, CONTEXT, lambda: keys, 0, 0, IceConfig(), DtlsConfig(),
+            self.sessions, self.lanes, self.port, CONTEXT, lambda: keys, 0, 0, IceConfig(), dtls or DtlsConfig(),
             data_channel or DataChannelConfig(), on_ended=self.ended.append,
         )  # fmt: skip
         self.flows: dict[bytes, int] = {}
@@ -199,6 +206,7 @@ class Client:
         path: bytes | None = None,
         server: tuple[Fingerprint, ...] = (),
         ice: ControllingConfig | None = None,
+        dtls: DtlsConfig | None = None,
     ) -> None:
         self.agent = ControllingAgent(
             CLIENT_UFRAG, CLIENT_PASSWORD, created.ufrag, created.password, ice or ControllingConfig(), now=now,
@@ -206,7 +214,9 @@ class Client:
         )  # fmt: skip
         self.path = path or flow(SERVER, CLIENT)
         self.agent.add_pair(self.path, HOST_PRIORITY)
-        self.dtls = DtlsEngine(CLIENT_CONTEXT, dtls_role, server or fingerprints(CONTEXT), MemoryState())
+        self.dtls = DtlsEngine(
+            CLIENT_CONTEXT, dtls_role, server or fingerprints(CONTEXT), MemoryState(), config=dtls or DtlsConfig()
+        )
         self.dtls.start(now)
         self.now = now
         self.done: HandshakeCompleted | None = None
