@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
+
 from fuzz.session_world import World
 from tests.data_client import DataClient
 from transceiverd.blob import BlobWriter
@@ -17,13 +19,17 @@ from transceiverd.calls import Call
 from transceiverd.dtls.engine import ApplicationDataReceived
 from transceiverd.engine import Closed
 from transceiverd.lanes import ControlLanes
+from transceiverd.sctp.channels import ChannelState
 from transceiverd.sctp.config import DataChannelConfig
+from transceiverd.sctp.states import State as Sctp
 from transceiverd.session import State
 
 PASS, LOSE, TWICE, HOLD = range(4)
 CONFIG = DataChannelConfig(
     max_message_bytes=4_096, receive_buffer_bytes=16_384, send_buffer_bytes=16_384, interleaved_buffer_bytes=65_536
 )
+# Less than any configuration may say: with one message on its way back a second has to wait.
+SERVER_CONFIG = msgspec.structs.replace(CONFIG, send_buffer_bytes=900)
 UNDER_WAY_MAX = 3  # messages of a caller that have not come back: more would not fit the blob, which is another story
 SEEN_KEPT = 100
 
@@ -40,7 +46,7 @@ class DataWorld(World):
     """`die_in`: chances to die until the process does; 0: it lives."""
 
     def __init__(self, slots: int, on_revived: Callable[[Call], None]) -> None:
-        super().__init__(slots, data_channel=CONFIG)
+        super().__init__(slots, data_channel=SERVER_CONFIG)
         self.die_in = 0
         self.deaths = 0
         self._on_revived = on_revived
@@ -176,6 +182,14 @@ class DataCaller(DataClient):
     def under_way(self) -> int:
         """Of all channels."""
         return sum(self.missing(stream_id) for stream_id in self.sent)
+
+    def closing(self) -> bool:
+        """Whether a channel that it closed is not closed yet."""
+        return any(channel.state is ChannelState.CLOSING for channel in self.association.channels.values())
+
+    def waits(self) -> bool:
+        """Whether time may still bring something."""
+        return self.association.state is not Sctp.DONE and (self.under_way() > 0 or self.closing())
 
     def check_messages(self) -> None:
         """Once each, in order, none invented."""

@@ -20,8 +20,11 @@ from transceiverd.session import State
 FATES = st.lists(st.sampled_from([PASS, PASS, LOSE, TWICE, HOLD]), max_size=8)
 SELDOM = st.sampled_from([False] * 7 + [True])
 VIOLATION = "protocol violation"  # why an association ends that finds its peer lying
-# To die while an echo is made: before and after its blob is written, before and after it leaves.
-LAST_CHANCES = (1, 2, 3, 4)
+# One packet. The server has no room for the second message before the first is acknowledged, and takes no third before.
+LAST_SIZES = (500, 450, 60)
+# To die while these are answered, and while a channel is closed: before and after the blob is written, before and after
+# what follows leaves. 0 lives.
+LAST_CHANCES = (3, 1, 4, 2, 0)
 PATIENCE = 120 * SECOND  # a heartbeat, and RTOs of 4 s, several times over
 HELD_MAX = CONFIG.receive_buffer_bytes + CONFIG.send_buffer_bytes + CONFIG.interleaved_buffer_bytes
 
@@ -194,7 +197,11 @@ class DataMachine(SessionMachine):
         """From one deadline to the next, on a link that loses nothing, until everything came back."""
         world, end = self.world, self.world.now + PATIENCE
         client.talking = False
-        while client.under_way() and not caller.call.closing and client.association.state is not Sctp.DONE:
+        while (
+            (client.under_way() or client.closing())
+            and not caller.call.closing
+            and client.association.state is not Sctp.DONE
+        ):
             deadlines = [timeout.deadline for timeout in (client.next_timeout(),) if timeout is not None]
             deadlines += [at for at in (world.calls.deadlines.next(),) if at is not None]
             now = max(min(deadlines, default=end), world.now + MILLISECOND)
@@ -212,23 +219,33 @@ class DataMachine(SessionMachine):
         self.books_are_right()
         if self.reaches(caller) and client.association.state is not Sctp.DONE:
             assert not client.under_way(), "a message never came back"
+            assert not client.closing(), "a channel never closed"
 
-    def teardown(self) -> None:
-        """Whoever is still connected gets everything back: with deaths around the last echoes, when nobody says
-        anything more and only timers help."""
+    def last_rounds(self, which: int, chances: int) -> None:
+        """A death perhaps, and then whatever time brings back."""
         world = self.world
         assert isinstance(world, DataWorld)
+        world.die_in = chances
+        super().conversation(which, 2, set())
+        world.die_in = 0
+        self.comes_back(self.callers[which], self.client(which))
+
+    def teardown(self) -> None:
+        """Whoever is still connected gets everything back: with deaths around the last echoes and closes, when
+        nobody says anything more and only timers help."""
         for which, caller in enumerate(self.callers):
             client = self.client(which)
             if client.tainted or caller.hung_up or client.done is None:
                 continue
             client.out, client.into = [], []
-            for chances in (*LAST_CHANCES, 0):
-                client.say(0, 100)
-                world.die_in = chances
-                super().conversation(which, 2, set())
-                world.die_in = 0
-                self.comes_back(caller, client)
+            for chances in LAST_CHANCES:
+                for size in LAST_SIZES:
+                    client.say(0, size)
+                self.last_rounds(which, chances)
+                client.close(0)
+                self.last_rounds(which, chances)
+                if client.association.state is not Sctp.DONE:
+                    client.open(ordered=True)
         super().teardown()
 
 
