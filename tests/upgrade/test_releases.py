@@ -44,6 +44,7 @@ def shown_releases(server: Server) -> tuple[str, str]:
 
 
 @pytest.mark.system
+@pytest.mark.timeout(600)  # every extension may have changed
 @pytest.mark.parametrize("other", OTHERS)
 def test_releases_there_and_back_lose_no_packet_and_no_call(other: str, tmp_path: Path) -> None:
     trees = (OTHERS[other](tmp_path / "other"), copy_of_head(tmp_path / "head", "this one"))
