@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.load.echo_server import EchoServer, client_contexts
+from transceiverd.load import packets
 from transceiverd.load.packets import PacketPath
 
 OUR_SSRC = 77
@@ -17,7 +18,13 @@ OUR_SSRC = 77
 @contextmanager
 def running(capacity: int = 8, **options: int) -> Iterator[PacketPath]:
     """A packet path on its thread."""
-    path = PacketPath(capacity, **options)
+    with turning(PacketPath(capacity, **options)) as path:
+        yield path
+
+
+@contextmanager
+def turning(path: PacketPath) -> Iterator[PacketPath]:
+    """It, on its thread."""
     thread = threading.Thread(target=path.run)
     thread.start()
     try:
@@ -143,6 +150,34 @@ def test_packets_before_keys_are_counted_and_a_removed_call_gives_its_place_back
         place = talking(path, server)
         totals = settle(path, place, 3)
         assert totals["sent"] == totals["received"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_packets_place_is_given_again_only_when_the_thread_has_let_it_go(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it turns, the thread may look at the call's keys and socket. Nobody waits for it to add, secure or remove."""
+    monkeypatch.setattr(packets, "LEAVING_SECONDS", 0.05)
+    with EchoServer(address) as server:
+        path = PacketPath(1)
+        place = talking(path, server)
+        path.remove(place)
+        with pytest.raises(ValueError, match="taken"):
+            path.add(server.address, server.port)
+        monkeypatch.setattr(packets, "LEAVING_SECONDS", 20.0)
+        with turning(path):
+            assert path.caller(talking(path, server))["duplicates"] == 0
+            until(lambda: path.totals()["received"] >= 3)
+
+
+def test_packets_orders_that_nobody_obeys_are_bounded() -> None:
+    with EchoServer("127.0.0.1") as server:
+        path = PacketPath(1)
+        place = talking(path, server)
+        with pytest.raises(RuntimeError, match="obeyed no order"):
+            for number in range(100):
+                path.talk(place, bool(number % 2))
+        path.close()
 
 
 def test_packets_of_many_calls_leave_once_a_turn_of_the_wheel_each() -> None:

@@ -10,8 +10,5 @@ cdef enum:
 
 cdef struct caller:
     bint in_use
-    bint talking
-    uint32_t next                # in its wheel slot: place and one; 0: the last
-    uint32_t slot
     endpoint end
     stream audio
