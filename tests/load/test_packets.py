@@ -156,7 +156,7 @@ def test_packets_before_keys_are_counted_and_a_removed_call_gives_its_place_back
 def test_packets_place_is_given_again_only_when_the_thread_has_let_it_go(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until it turns, the thread may look at the call's keys and socket. Nobody waits for it to add, secure or remove."""
+    """Until it turns, the thread may look at the call's keys and socket."""
     monkeypatch.setattr(packets, "LEAVING_SECONDS", 0.05)
     with EchoServer(address) as server:
         path = PacketPath(1)
@@ -174,9 +174,13 @@ def test_packets_orders_that_nobody_obeys_are_bounded() -> None:
     with EchoServer("127.0.0.1") as server:
         path = PacketPath(1)
         place = talking(path, server)
-        with pytest.raises(RuntimeError, match="obeyed no order"):
+
+        def dither() -> None:
             for number in range(100):
                 path.talk(place, bool(number % 2))
+
+        with pytest.raises(RuntimeError, match="obeyed no order"):
+            dither()
         path.close()
 
 

@@ -94,6 +94,7 @@ def test_association_survives_deaths(seed: int) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.anytime
 @pytest.mark.parametrize("block", range(20))
 def test_association_delivers_over_a_bad_link_thousands(block: int) -> None:
     for seed in range(1000 + block * 100, 1100 + block * 100):

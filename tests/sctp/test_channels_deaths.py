@@ -46,6 +46,7 @@ def test_channels_live_through_loss_and_deaths(seed: int) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.anytime
 def test_channels_live_through_loss_and_deaths_thousand() -> None:
     for seed in range(1_000, 2_000):
         live(seed, loss=0.05 * (seed % 5), death=0.05 * (seed % 4))

@@ -100,6 +100,7 @@ def test_doorbell_loses_no_wakeup() -> None:
 
 
 @pytest.mark.system
+@pytest.mark.anytime
 def test_doorbell_loses_no_wakeup_in_a_million() -> None:
     meet_sleepers(1_000_000)
 
@@ -162,6 +163,7 @@ def test_ring_consumers_killed_at_random(at_most_once: bool) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.anytime
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(3))
 def test_ring_killed_a_thousand_times(seed: int) -> None:

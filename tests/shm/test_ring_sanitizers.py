@@ -8,7 +8,7 @@ import pytest
 
 from tests.shm.native_build import REPOSITORY, build
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.anytime]
 
 SANITIZERS = {
     "asan": (["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], ["libasan.so", "libubsan.so"]),

@@ -14,8 +14,7 @@ PACKAGES = {"relayd", "shm", "transceiverd"}
 
 
 def _checkout(target: Path) -> Path:
-    """Only what git tracks, so that nothing built here helps. Compiled without optimisation, which halves the compiler's
-    work; what is fast is proven elsewhere."""
+    """Only what git tracks, so that nothing built here helps. Not optimised, which halves the compiler's work."""
     names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     for name in filter(None, names):
         if (ROOT / name).exists():
@@ -27,6 +26,7 @@ def _checkout(target: Path) -> Path:
 
 
 @pytest.mark.system
+@pytest.mark.anytime
 @pytest.mark.timeout(900)
 def test_wheel_holds_the_three_packages_compiled_and_runs_elsewhere(tmp_path: Path) -> None:
     source = _checkout(tmp_path / "source")
