@@ -172,10 +172,12 @@ class LinkMachine(RuleBasedStateMachine):
         """Another address in front of the client."""
         self.line.rebind(place)
 
-    @rule()
-    def restored(self) -> None:
-        """The server's call, from what its process left."""
+    @rule(count=st.integers(0, 6))
+    def restored(self, count: int) -> None:
+        """The server's call, from what its process left; and the newest that was sent to it comes once more."""
         self.line.restore()
+        for packet in self.line.past[OUT][-count:] if count else []:
+            self.line.arrive(OUT, packet)
 
     @rule(by_client=st.booleans(), sure=SELDOM)
     def ends(self, by_client: bool, sure: bool) -> None:
