@@ -50,10 +50,17 @@ def talking(path: PacketPath, server: EchoServer) -> int:
     return place
 
 
+def hush(path: PacketPath, places: list[int]) -> None:
+    """Nobody sends any more."""
+    for place in places:
+        path.talk(place, False)
+    until(lambda: path.talkers == 0)
+
+
 def settle(path: PacketPath, place: int, sent: int) -> dict[str, int]:
     """Talk until so many were sent, then let everything come back."""
     until(lambda: path.caller(place)["sent"] >= sent)
-    path.talk(place, False)
+    hush(path, [place])
     last = -1
     while last != path.totals()["received"]:
         last = path.totals()["received"]
@@ -66,8 +73,7 @@ def test_packets_come_back_and_are_counted_with_their_times(address: str) -> Non
     with EchoServer(address) as server, running() as path:
         places = [talking(path, server) for _ in range(3)]
         until(lambda: all(path.caller(place)["received"] >= 10 for place in places))
-        for place in places:
-            path.talk(place, False)
+        hush(path, places)
         until(lambda: path.totals()["received"] == path.totals()["sent"])
         totals = path.totals()
         assert not any(totals[name] for name in ("duplicates", "reordered", "foreign", "unauthentic", "send_errors"))

@@ -102,9 +102,7 @@ cdef class PacketPath:
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._kick_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = epoll_create1(EPOLL_CLOEXEC)
-        if self._epoll < 0:
-            raise OSError("epoll_create1")
-        self._watch(self._kick_fd, KICK)
+        self._watch(self._kick_fd, KICK)  # says too when there is no epoll
 
     def __dealloc__(self):
         self.close()
@@ -121,7 +119,6 @@ cdef class PacketPath:
         """A place for a call to this server; gives its number. Raises ValueError when all are taken."""
         place = self._free_place()
         cdef caller *c = &self._callers[place]
-        cdef order x
         memset(c, 0, sizeof(caller))
         server = ipaddress.ip_address(address)
         endpoint_set_server(&c.end, server, port)
@@ -134,8 +131,7 @@ cdef class PacketPath:
             self._sockets[place] = own = open_own(server, port)
             c.end.fd = own.fileno()
             self._watch(c.end.fd, place)
-        x.kind, x.place = ORDER_ADD, place
-        self._order(&x)
+        self._order_plainly(ORDER_ADD, place)
         return place
 
     cdef _order(self, const order *x):
@@ -179,6 +175,11 @@ cdef class PacketPath:
         if epoll_ctl(self._epoll, EPOLL_CTL_ADD, fd, &event) < 0:
             raise OSError("epoll_ctl")
 
+    @property
+    def talkers(self):
+        """Calls that send: the packet thread has heard of it."""
+        return self._wheel.talkers
+
     def local(self, place):
         """The call's own address and port."""
         if self._callers[place].end.shared:
@@ -193,8 +194,8 @@ cdef class PacketPath:
         x.kind, x.place = ORDER_SECURE, place
         x.outbound, x.inbound = outbound.context, inbound.context
         x.ssrc, x.payload_type = ssrc, payload_type
-        x.sequence = random & 0x7FFF  # RFC 3711 3.3.1: a first packet lost before the wrap must not hide it
-        x.timestamp = random >> 16
+        # RFC 3711 3.3.1: a first packet lost before the sequence wraps must not hide that it did.
+        x.sequence, x.timestamp = random & 0x7FFF, random >> 16
         self._order(&x)
 
     def talk(self, place, bint talking):
@@ -315,12 +316,11 @@ cdef class PacketPath:
             c.audio.inbound = c.audio.outbound = NULL
             if not c.end.shared:
                 epoll_ctl(self._epoll, EPOLL_CTL_DEL, c.end.fd, NULL)
-        else:
-            if x.kind == ORDER_TALK:
-                wheel_put(&self._wheel, x.place)
-            else:
-                wheel_take(&self._wheel, x.place)
+        elif x.kind == ORDER_TALK:
             c.audio.last_sent = c.audio.last_received = 0  # a pause is not a gap
+            wheel_put(&self._wheel, x.place)
+        else:
+            wheel_take(&self._wheel, x.place)
 
     cdef void _sleep(self) noexcept nogil:
         cdef uint64_t now = read_clock(CLOCK_MONOTONIC), next_tick = (self._turned_to + 1) * self._tick_ns
