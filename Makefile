@@ -36,7 +36,7 @@ test:
 
 test-system:
 	@.ci/setup system
-	$(PYTHON_BIN)/pytest -m "system and anytime" -n 2 --dist loadgroup -rs $(ARGS)
+	$(PYTHON_BIN)/pytest -m "system and anytime" -n 2 --dist load -rs $(ARGS)
 	$(PYTHON_BIN)/pytest -m "system and not anytime" -rs $(ARGS)
 
 fault-table:

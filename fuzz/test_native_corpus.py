@@ -6,7 +6,7 @@ from fuzz.native.build import NoCompiler, build
 from fuzz.native.run import CORPUS, TARGETS, replay
 
 # The first one compiles the fuzzer: a minute of clang on a quiet machine, several on a busy one.
-pytestmark = [pytest.mark.system, pytest.mark.anytime, pytest.mark.xdist_group("native"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.anytime, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -57,19 +57,25 @@ def build() -> Path:
 
 
 def _link_tree(modules: dict[str, Path], fuzzer: Path) -> Path:
-    """Every module of the packages as a link, except the extensions that get an instrumented one."""
-    tree = BUILD / "tree"
-    shutil.rmtree(tree, ignore_errors=True)
+    """Every module of the packages as a link, except the extensions that get an instrumented one. Another run may be on
+    an older tree: one is named after its links, and stays as it was made."""
     links = {REPOSITORY / (name.rpartition(".")[0] + SUFFIX): module for name, module in modules.items()}
     for package in PACKAGES:
         for path in (REPOSITORY / package).rglob("*"):
             if path.suffix == ".py" or path.name.endswith(SUFFIX):
                 links.setdefault(path, path)
+    links[REPOSITORY / "fuzzer"] = fuzzer
+    named = hashlib.sha256("\n".join(sorted(f"{place} {target}" for place, target in links.items())).encode())
+    tree = BUILD / "trees" / named.hexdigest()[:16]
+    if tree.is_dir():
+        return tree
+    unfinished = tree.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
     for place, target in links.items():
-        link = tree / place.relative_to(REPOSITORY)
+        link = unfinished / place.relative_to(REPOSITORY)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
-    (tree / "fuzzer").symlink_to(fuzzer)
+    unfinished.rename(tree)
     return tree
 
 
