@@ -159,6 +159,7 @@ class Post(Generic[M]):
         for timer in (self._retry, self._grace):
             if timer is not None:
                 timer.cancel()
+        self._retry = self._grace = None
 
     def let_go(self) -> None:
         """Leave the process that runs to itself: it sees our end of the conversation close, and hears no more of us."""

@@ -149,6 +149,8 @@ def test_post_process_that_was_told_to_terminate_with_its_supervisor_has_none(
     _told_to_terminate(house)
     end(house.post, LEAVE)
     assert house.seen == ["before start", "started", "ended", "left"]
+    house.post.leave(LEAVE)
+    assert house.seen.count("left") == 1  # its place is given up once
     late = time.monotonic_ns() + 2 * module.TERMINATION_GRACE_NS
     house.run_until(lambda: time.monotonic_ns() > late)
     assert (house.post.process, house.post.restarts, caplog.text) == (None, 0, "")
