@@ -6,8 +6,8 @@ STUN and DTLS go into an inbox for the control thread, which `event_fd` wakes. T
 directly (`send`), and says by orders (`orders.pxd`) what becomes of a call. Neither ever waits for the other: on a machine
 with more to do than CPUs, who waits for a thread that was put aside in the middle of a batch waits for all the others.
 
-Whose a call's fields are: `end` is the control thread's while the place is free, and nobody changes it from ORDER_ADD to
-ORDER_REMOVE; all else is the packet thread's. Counters are read by the control thread as they stand: they are whole
+Whose a call's fields are: all are the control thread's while the place is free, that is until ORDER_ADD and after
+ORDER_REMOVE; in between the packet thread's, but for the address in `end`, which nobody changes. Counters are read by the control thread as they stand: they are whole
 words, and off by what is happening at that moment.
 
 Every call needs a client address of its own. On IPv4 loopback all calls share one socket and each has an address out of
@@ -382,7 +382,7 @@ cdef class PacketPath:
                 batch_read(self._batches, i, &x)
                 if place < 0 and x.drops:
                     self._shared_drops = x.drops
-                elif x.drops:
+                elif x.drops and self._callers[place].in_use:
                     self._callers[place].end.kernel_drops = x.drops
                 self._take(i, <long>x.destination - <long>NETWORK - 1 if place < 0 else place, &x)
 
